@@ -1,0 +1,53 @@
+"""Laplacian ICP: morph a template head mesh onto 3D head scans.
+
+>>> import licp
+>>> result = licp.morph("template.obj", "scan.obj")  # doctest: +SKIP
+>>> result.save("morphed.obj")  # doctest: +SKIP
+"""
+
+from licp.correspondence import State
+from licp.errors import (
+    InputError,
+    LandmarkError,
+    LicpError,
+    MeshError,
+    MeshFileError,
+    OutputError,
+    OverlapError,
+    SolverError,
+)
+from licp.io import load_mesh, save_mesh
+from licp.landmarks import Landmarks
+from licp.mesh import Mesh
+from licp.morph import Iteration, Morpher, morph
+from licp.quality import Quality
+from licp.result import MorphResult, StageRecord
+from licp.schedule import Schedule, Stage
+from licp.similarity import Similarity
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "InputError",
+    "Iteration",
+    "LandmarkError",
+    "Landmarks",
+    "LicpError",
+    "Mesh",
+    "MeshError",
+    "MeshFileError",
+    "MorphResult",
+    "Morpher",
+    "OutputError",
+    "OverlapError",
+    "Quality",
+    "Schedule",
+    "Similarity",
+    "SolverError",
+    "Stage",
+    "StageRecord",
+    "State",
+    "load_mesh",
+    "morph",
+    "save_mesh",
+]

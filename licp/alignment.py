@@ -1,0 +1,276 @@
+"""Pose: the similarity that brings a template to a scan, from anywhere or from landmarks."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import KDTree
+
+from licp.features import HeatCurvature
+from licp.geometry import vertex_areas
+from licp.similarity import Similarity, fit_similarities, fit_similarity
+from licp.solver import Backend
+from licp.surface import Surface, even_subset
+
+__all__ = ["Cloud", "align_globally", "refine_alignment"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+# Pyramid of the search: how many poses survive, on how many points of each side, for how many
+# ICP steps, and the feature distance from which pairs lose their say.  Hundreds of starts 35
+# degrees apart are cheap on a hundred points, and the basin of a head is wider than that; the
+# reach shrinks so that what only one of the two shows (shoulders, a neck, a missing back) fades.
+_PYRAMID = ((480, 100, 3, 0.6), (80, 200, 6, 0.4), (15, 500, 12, 0.3), (4, 1000, 12, 0.2))
+# Poses closer than this (rotation matrices, Frobenius norm: 15 degrees) are one.
+_ALIKE = 0.37
+_DIRECTIONS, _ROLLS = 48, 10
+# Weight of normals against positions in the search, in root-mean-square radii of the shape.
+_NORMAL_WEIGHT = 0.4
+# Curvature in the search: radii of its heat kernels in the same unit (about 11 and 28 mm), and the
+# weight of the clipped features.  They tell a face from the back of a head, and nose and sockets
+# from a chin, where little of the head is there.
+_CURVATURE_SCALES = (0.1, 0.25)
+_CURVATURE_WEIGHT = 0.8
+
+
+@dataclass(frozen=True, eq=False)
+class Cloud:
+    """Points with normals, in the order in which a prefix still covers the shape.
+
+    Attributes
+    ----------
+    points, normals : (k, 3) float64
+    features : (k, f) float64
+        Curvature at scales relative to the radius.
+    centre : (3,) float64
+        Area-weighted mean.
+    radius : float
+        Area-weighted root-mean-square distance from the centre.
+    """
+
+    points: Floats
+    normals: Floats
+    features: Floats
+    centre: Floats
+    radius: float
+
+    @classmethod
+    def of(cls, surface: Surface, count: int = 2000, backend: Backend | None = None) -> "Cloud":
+        """Even sample of a surface without its border, where closest points heap up."""
+        area = vertex_areas(surface.vertices, surface.faces)
+        centre = area @ surface.vertices / area.sum()
+        radius = np.sqrt(area @ ((surface.vertices - centre) ** 2).sum(1) / area.sum())
+        curvature = HeatCurvature(
+            surface.vertices, surface.faces, [radius * x for x in _CURVATURE_SCALES], backend
+        ).of(surface.vertices, surface.normals)
+        inner = area * ~surface.at_border
+        chosen = even_subset(surface.vertices, inner if inner.any() else area, count)
+        # Bit-reversed order: every prefix is spread along the curve like the whole.
+        k = np.arange(len(chosen))
+        reversed_bits = np.zeros(len(chosen))
+        for bit in range(max(len(chosen) - 1, 1).bit_length()):
+            reversed_bits += ((k >> bit) & 1) * 0.5 ** (bit + 1)
+        chosen = chosen[np.argsort(reversed_bits, kind="stable")]
+        return cls(
+            surface.vertices[chosen],
+            surface.normals[chosen],
+            curvature[chosen],
+            centre,
+            float(radius),
+        )
+
+    def standard(self, count: int) -> tuple[Floats, Floats, Floats]:
+        """The first points, centred and with radius 1, their normals and features, weighted."""
+        return (
+            (self.points[:count] - self.centre) / self.radius,
+            _NORMAL_WEIGHT * self.normals[:count],
+            _CURVATURE_WEIGHT * self.features[:count],
+        )
+
+
+def start_rotations() -> Floats:
+    """Rotations that cover SO(3) evenly, (c, 3, 3): Fibonacci directions times rolls."""
+    k = np.arange(_DIRECTIONS) + 0.5
+    z = 1.0 - 2.0 * k / _DIRECTIONS
+    turn = np.pi * (1.0 + np.sqrt(5.0)) * k
+    ring = np.sqrt(1.0 - z * z)
+    axis = np.stack([ring * np.cos(turn), ring * np.sin(turn), z], 1)
+    helper = np.where(np.abs(axis[:, :1]) < 0.9, [[1.0, 0.0, 0.0]], [[0.0, 1.0, 0.0]])
+    u = np.cross(helper, axis)
+    u /= np.linalg.norm(u, axis=1, keepdims=True)
+    v = np.cross(axis, u)
+    roll = 2.0 * np.pi * np.arange(_ROLLS) / _ROLLS
+    c, s = np.cos(roll)[None, :, None], np.sin(roll)[None, :, None]
+    first = c * u[:, None] + s * v[:, None]
+    second = c * v[:, None] - s * u[:, None]
+    third = np.broadcast_to(axis[:, None], first.shape)
+    return np.stack([first, second, third], 3).reshape(-1, 3, 3)
+
+
+def align_globally(
+    template: Cloud, scan: Cloud, *, with_scale: bool = True, workers: int = 1
+) -> Similarity:
+    """Similarity from template to scan without any start.
+
+    Multi-start ICP, our own: poses all over SO(3) are refined together by robust two-way ICP in
+    (position, normal, curvature) space, coarse to fine, and only the best go on to the next level.
+
+    Parameters
+    ----------
+    template, scan : Cloud
+        Any unit, anywhere.
+    with_scale : bool
+        False keeps the scale 1: both are in one unit.
+    workers : int
+        Threads of the search.
+
+    Returns
+    -------
+    Similarity
+        From the template's frame to the scan's.
+    """
+    ratio = scan.radius / template.radius
+    size = 1.0 if with_scale else 1.0 / ratio
+    R = start_rotations()
+    s = np.full(len(R), size)
+    t = np.zeros((len(R), 3))
+    for keep, count, steps, reach in _PYRAMID:
+        level = _Level(template.standard(count), scan.standard(count), reach, workers)
+        if keep < len(R):
+            best = _distinct(level.cost(s, R, t), R, keep)
+            s, R, t = s[best], R[best], t[best]
+        for _ in range(steps):
+            s, R, t = level.step(s, R, t, with_scale)
+    best = int(np.argmin(level.cost(s, R, t)))
+    to_standard = Similarity(1 / template.radius, np.eye(3), -template.centre / template.radius)
+    from_standard = Similarity(scan.radius, np.eye(3), scan.centre)
+    pose = Similarity(float(s[best]), R[best], t[best])
+    return from_standard.after(pose).after(to_standard)
+
+
+class _Level:
+    """Two-way matches between two standard clouds, for many poses at once."""
+
+    def __init__(
+        self,
+        template: tuple[Floats, Floats, Floats],
+        scan: tuple[Floats, Floats, Floats],
+        reach: float,
+        workers: int,
+    ) -> None:
+        self.reach = reach
+        self.T, self.NT, self.CT = template
+        self.S, self.NS, self.CS = scan
+        self.template_tree = KDTree(np.hstack(template))
+        self.scan_tree = KDTree(np.hstack(scan))
+        self.workers = workers
+
+    def match(self, s: Floats, R: Floats, t: Floats) -> tuple[Floats, Ints, Floats, Ints]:
+        """Feature distance and index of the nearest point, template to scan and back."""
+        Rt = np.swapaxes(R, 1, 2)
+        X = s[:, None, None] * (self.T @ Rt) + t[:, None]
+        d, j = self.scan_tree.query(_joined(X, self.NT @ Rt, self.CT), workers=self.workers)
+        Y = (self.S - t[:, None]) @ R / s[:, None, None]
+        e, k = self.template_tree.query(_joined(Y, self.NS @ R, self.CS), workers=self.workers)
+        return d, j, e, k
+
+    def step(
+        self, s: Floats, R: Floats, t: Floats, with_scale: bool
+    ) -> tuple[Floats, Floats, Floats]:
+        d, j, e, k = self.match(s, R, t)
+        c = len(s)
+        source = np.concatenate([np.broadcast_to(self.T, (c, *self.T.shape)), self.T[k]], 1)
+        target = np.concatenate([self.S[j], np.broadcast_to(self.S, (c, *self.S.shape))], 1)
+        weight = np.concatenate([self.belief(d) ** 2 / d.shape[1], self.belief(e) ** 2 / e.shape[1]], 1)
+        s, R, t = fit_similarities(source, target, weight, with_scale)
+        # A pose that shrinks to a point, or swallows everything, has lost the other shape.
+        return np.clip(s, 0.4, 2.5) if with_scale else s, R, t
+
+    def cost(self, s: Floats, R: Floats, t: Floats) -> Floats:
+        """Part of both shapes that the other one does not explain, 0 to 2, (c,)."""
+        d, _, e, _ = self.match(s, R, t)
+        total: Floats = 2.0 - self.belief(d).mean(1) - self.belief(e).mean(1)
+        return total
+
+    def belief(self, d: Floats) -> Floats:
+        """One for perfect pairs, half at the reach; its square is the Geman-McClure weight."""
+        b: Floats = 1.0 / (1.0 + (d / self.reach) ** 2)
+        return b
+
+
+def _distinct(cost: Floats, R: Floats, count: int) -> list[int]:
+    """Indices of the best poses, no two of them alike."""
+    kept: list[int] = []
+    for i in np.argsort(cost, kind="stable"):
+        if all(np.linalg.norm(R[i] - R[k]) > _ALIKE for k in kept):
+            kept.append(int(i))
+            if len(kept) == count:
+                break
+    return kept
+
+
+def _joined(points: Floats, normals: Floats, features: Floats) -> Floats:
+    fixed = np.broadcast_to(features, (len(points), *features.shape))
+    return np.concatenate([points, normals, fixed], 2)
+
+
+def refine_alignment(
+    vertices: Floats,
+    normals: Floats,
+    features: Floats,
+    weights: Floats,
+    target: Surface,
+    target_features: Floats,
+    *,
+    usable: NDArray[np.bool_] | None = None,
+    with_scale: bool = True,
+    steps: int = 15,
+    workers: int = 1,
+) -> Similarity:
+    """Similarity ICP on positions, normals and curvature features.
+
+    Closest points alone slide along necks and tilt round skulls; matched by curvature too, and
+    weighted by it, template and scan meet where there is something to hold on to.
+
+    Parameters
+    ----------
+    vertices, normals : (n, 3) float64
+        Template near the scan, in parts of the template's size.
+    features, target_features : (n, k), (s, k) float64
+        :class:`licp.features.HeatCurvature` of both.
+    weights : (n,) float64
+        Areas of the template's vertices, zero where they must not match.
+    target : Surface
+        The scan in the template's frame.
+    usable : (s,) bool, optional
+        Scan vertices that may be matched.
+
+    Returns
+    -------
+    Similarity
+        To be applied to the template.
+    """
+    # The same weights as in the first stages of the schedule: 40 mm per unit normal, and 64 mm
+    # per unit curvature, of a 400 mm template.
+    kappa, gamma = 0.1, 0.16
+    index = KDTree(
+        np.hstack([target.vertices, kappa * target.normals, gamma * target_features]),
+        balanced_tree=False,
+        compact_nodes=False,
+    )
+    allowed = ~target.at_border if usable is None else usable & ~target.at_border
+    # Curved places decide: a flat one matches anywhere along itself.
+    held = weights * (0.025 + np.abs(features[:, 1:]).mean(1))
+    move = Similarity.identity()
+    for _ in range(steps):
+        X, N = move.apply(vertices), move.rotate(normals)
+        j = index.query(np.hstack([X, kappa * N, gamma * features]), workers=workers)[1]
+        P = target.vertices[j]
+        good = allowed[j] & (np.einsum("ij,ij->i", N, target.normals[j]) > 0.5) & (weights > 0)
+        if good.sum() < 4:
+            break
+        distance = np.linalg.norm(P - X, axis=1)
+        good &= distance <= np.quantile(distance[good], 0.9)
+        move = fit_similarity(vertices[good], P[good], held[good], with_scale)
+    return move

@@ -1,0 +1,507 @@
+"""Exact closest points on triangle meshes.
+
+Two layers over one triangle kernel: :func:`closest_on_incident` searches the triangles around a
+vertex that is already known (the step taken in every iteration of a registration), and
+:class:`TriangleTree` searches the whole mesh.  :class:`Border` tells which of the points found lie
+on the border, where a match or a distance says nothing about the surface.
+
+All kernels run serially without the GIL, so that callers may split queries over threads; each
+query is answered on its own, in any order, with the same bits.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import ArrayLike, NDArray
+
+from licp.errors import InputError, MeshError
+from licp.geometry import _faces, _points, face_edges
+
+__all__ = ["Border", "TriangleTree", "closest_on_incident", "closest_on_triangle"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+# Triangles in a leaf: fewer make the tree deeper, more make every visit dearer; 2 to 8 are alike.
+_LEAF = 4
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def closest_on_triangle(p: Any, a: Any, b: Any, c: Any) -> Any:
+    """Point of a triangle that is closest to a point.
+
+    Our own formulation: the foot on the plane if it lies inside, otherwise the best point of the
+    sides that face the query.  Thin triangles, whose plane is uncertain, try all sides as well;
+    triangles that are a segment or a point are searched as such.  The error is a few roundings;
+    at worst, for heights of 1e-7 of the longest side, it is 1e-8 of that side.
+
+    Parameters
+    ----------
+    p, a, b, c : tuple of 3 floats
+        Query and corners, in one unit.
+
+    Returns
+    -------
+    u, v, w : float
+        Barycentric coordinates: never negative, and the point is ``u a + v b + w c``.  A
+        coordinate is exactly zero if the point was found on the opposite side.
+    squared_distance : float
+
+    Examples
+    --------
+    >>> closest_on_triangle((0., -3., 4.), (0., 0., 0.), (1., 0., 0.), (0., 1., 0.))
+    (1.0, 0.0, 0.0, 25.0)
+    """
+    abx, aby, abz = b[0] - a[0], b[1] - a[1], b[2] - a[2]
+    acx, acy, acz = c[0] - a[0], c[1] - a[1], c[2] - a[2]
+    bcx, bcy, bcz = c[0] - b[0], c[1] - b[1], c[2] - b[2]
+    apx, apy, apz = p[0] - a[0], p[1] - a[1], p[2] - a[2]
+    bpx, bpy, bpz = p[0] - b[0], p[1] - b[1], p[2] - b[2]
+    ab2 = abx * abx + aby * aby + abz * abz
+    ac2 = acx * acx + acy * acy + acz * acz
+    bc2 = bcx * bcx + bcy * bcy + bcz * bcz
+    nx, ny, nz = aby * acz - abz * acy, abz * acx - abx * acz, abx * acy - aby * acx
+    nn = nx * nx + ny * ny + nz * nz
+    longest = max(ab2, ac2, bc2)
+
+    # u, v, w: coordinates of the foot on the plane, times nn.
+    qx, qy, qz = apy * nz - apz * ny, apz * nx - apx * nz, apx * ny - apy * nx
+    v = -(acx * qx + acy * qy + acz * qz)
+    w = abx * qx + aby * qy + abz * qz
+    u = nn - v - w
+    bu, bv, bw, best = 1.0, 0.0, 0.0, np.inf
+    if nn > 0.0 and u >= 0.0 and v >= 0.0 and w >= 0.0:
+        bv, bw = v / nn, w / nn
+        bu = max(1.0 - bv - bw, 0.0)
+        dx = apx - bv * abx - bw * acx
+        dy = apy - bv * aby - bw * acy
+        dz = apz - bv * abz - bw * acz
+        best = dx * dx + dy * dy + dz * dz
+
+    # If the height is below 1e-4 of the longest side, rounding may turn the signs.
+    thin = nn <= 1e-8 * longest * longest
+    # The closest point of a side can only be the answer if the query lies beyond that side.
+    if thin or w < 0.0:
+        t = _along(abx, aby, abz, apx, apy, apz, ab2)
+        d = _off(abx, aby, abz, apx, apy, apz, t)
+        if d < best:
+            bu, bv, bw, best = 1.0 - t, t, 0.0, d
+    if thin or u < 0.0:
+        t = _along(bcx, bcy, bcz, bpx, bpy, bpz, bc2)
+        d = _off(bcx, bcy, bcz, bpx, bpy, bpz, t)
+        if d < best:
+            bu, bv, bw, best = 0.0, 1.0 - t, t, d
+    if thin or v < 0.0:
+        t = _along(acx, acy, acz, apx, apy, apz, ac2)
+        d = _off(acx, acy, acz, apx, apy, apz, t)
+        if d < best:
+            bu, bv, bw, best = 1.0 - t, 0.0, t, d
+    return bu, bv, bw, best
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _along(ex: float, ey: float, ez: float, px: float, py: float, pz: float, e2: float) -> float:
+    """Parameter of the point of the segment 0..e that is closest to p."""
+    if e2 == 0.0:
+        return 0.0
+    return min(max((px * ex + py * ey + pz * ez) / e2, 0.0), 1.0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _off(ex: float, ey: float, ez: float, px: float, py: float, pz: float, t: float) -> float:
+    return (px - t * ex) ** 2 + (py - t * ey) ** 2 + (pz - t * ez) ** 2
+
+
+def closest_on_incident(
+    points: ArrayLike,
+    vertex_ids: ArrayLike,
+    vertices: ArrayLike,
+    faces: ArrayLike,
+    indptr: Ints,
+    indices: Ints,
+) -> tuple[Ints, Floats, Floats, Floats]:
+    """Closest point among the triangles around a given vertex of each query.
+
+    Parameters
+    ----------
+    points : (q, 3) float
+        Queries.
+    vertex_ids : (q,) int
+        The vertex whose triangles are searched, one for each query.
+    vertices : (n, 3) float
+        Positions, in the unit of the points.
+    faces : (m, 3) int
+        Triangles, by vertex.
+    indptr, indices : (n + 1,), (3 m,) int64
+        Faces of each vertex, from :func:`licp.geometry.vertex_faces`.
+
+    Returns
+    -------
+    face : (q,) int64
+        -1 where the vertex has no triangle.
+    barycentric : (q, 3) float64
+        Weights of the corners of ``face``, never negative; zeros where there is no triangle.
+    point : (q, 3) float64
+        The closest point; the vertex itself where there is no triangle.
+    squared_distance : (q,) float64
+        From the query to ``point``.
+
+    Raises
+    ------
+    InputError
+        If there is not one existing vertex for each query.
+    MeshError
+        If the arrays of the mesh have the wrong shape.
+
+    Examples
+    --------
+    >>> from licp.geometry import vertex_faces
+    >>> V, F = [[0, 0, 0], [1, 0, 0], [0, 1, 0]], [[0, 1, 2]]
+    >>> f, b, x, d2 = closest_on_incident([[0.25, 0.25, 2]], [1], V, F, *vertex_faces(F, 3))
+    >>> f.tolist(), b.tolist(), x.tolist(), d2.tolist()
+    ([0], [[0.5, 0.25, 0.25]], [[0.25, 0.25, 0.0]], [4.0])
+    """
+    P = _queries(points)
+    V = _points(vertices)
+    F = np.ascontiguousarray(faces, np.int64)
+    at = np.ascontiguousarray(vertex_ids, np.int64)
+    if at.shape != (len(P),):
+        raise InputError(f"vertex_ids must have shape ({len(P)},) like the points, not {at.shape}")
+    if len(indptr) != len(V) + 1 or F.ndim != 2 or F.shape[1] != 3 or len(indices) != F.size:
+        raise MeshError(
+            "vertices, faces, indptr and indices are not of one mesh: "
+            f"shapes {V.shape}, {F.shape}, {np.shape(indptr)}, {np.shape(indices)}"
+        )
+    if at.size and (at.min() < 0 or at.max() >= len(V)):
+        bad = np.flatnonzero((at < 0) | (at >= len(V)))
+        raise InputError(
+            f"{len(bad)} vertex_ids do not exist in a mesh of {len(V)} vertices "
+            f"(first: vertex_ids[{bad[0]}] = {at[bad[0]]})"
+        )
+    result: tuple[Ints, Floats, Floats, Floats] = _incident(
+        *map(_frozen, (P, at, V, F, np.asarray(indptr), np.asarray(indices)))
+    )
+    return result
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _incident(P: Any, at: Any, V: Any, F: Any, indptr: Any, indices: Any) -> Any:
+    q = P.shape[0]
+    face = np.full(q, -1, np.int64)
+    bary = np.zeros((q, 3))
+    point = np.empty((q, 3))
+    squared = np.empty(q)
+    for i in range(q):
+        p = (P[i, 0], P[i, 1], P[i, 2])
+        best = np.inf
+        for j in range(indptr[at[i]], indptr[at[i] + 1]):
+            f = indices[j]
+            a, b, c = F[f, 0], F[f, 1], F[f, 2]
+            u, v, w, d = closest_on_triangle(
+                p,
+                (V[a, 0], V[a, 1], V[a, 2]),
+                (V[b, 0], V[b, 1], V[b, 2]),
+                (V[c, 0], V[c, 1], V[c, 2]),
+            )
+            if d < best:
+                best, face[i] = d, f
+                bary[i, 0], bary[i, 1], bary[i, 2] = u, v, w
+        f = face[i]
+        if f < 0:
+            best = 0.0
+            for k in range(3):
+                point[i, k] = V[at[i], k]
+                best += (p[k] - point[i, k]) ** 2
+        else:
+            for k in range(3):
+                point[i, k] = (
+                    bary[i, 0] * V[F[f, 0], k]
+                    + bary[i, 1] * V[F[f, 1], k]
+                    + bary[i, 2] * V[F[f, 2], k]
+                )
+        squared[i] = best
+    return face, bary, point, squared
+
+
+class TriangleTree:
+    """Bounding-box tree over the triangles of a mesh, built once, for exact closest points.
+
+    A perfectly balanced binary tree: every node splits its triangles in halves at the median of
+    their centroids, along the axis in which these are spread most.  Ranges and children follow
+    from the index of a node, so nothing but the boxes is stored.
+
+    Parameters
+    ----------
+    vertices : (n, 3) float
+    faces : (m, 3) int
+        At least one.  Degenerate triangles count as the segments or points they are.
+
+    Attributes
+    ----------
+    depth : int
+        Node ``j`` of level ``l`` has index ``2**l - 1 + j`` and holds the triangles
+        ``order[(m * j) >> l:(m * (j + 1)) >> l]``; leaves are the nodes of level ``depth``.
+    boxes : (2**(depth + 1) - 1, 6) float64
+        Lower, then upper corner of each node.
+    order : (m,) int64
+        Faces in the order of the leaves.
+    corners : (m, 3, 3) float64
+        Corners of the triangles, in the order of the leaves.
+
+    Raises
+    ------
+    MeshError
+        If there are no faces, faces refer to missing vertices, or positions are not finite.
+
+    Examples
+    --------
+    >>> tree = TriangleTree([[0, 0, 0], [1, 0, 0], [0, 1, 0]], [[0, 1, 2]])
+    >>> distance, face, barycentric = tree.query([[0.25, 0.25, 2], [5, 0, 3]])
+    >>> distance.tolist(), face.tolist(), barycentric[1].tolist()
+    ([2.0, 5.0], [0, 0], [0.0, 1.0, 0.0])
+    """
+
+    def __init__(self, vertices: ArrayLike, faces: ArrayLike) -> None:
+        V = _points(vertices)
+        F = _faces(faces, len(V))
+        if not len(F):
+            raise MeshError("a mesh without faces has no surface to search")
+        if not np.isfinite(V).all():
+            bad = np.flatnonzero(~np.isfinite(V).all(1))
+            raise MeshError(f"{len(bad)} vertices are not finite (first: vertex {bad[0]})")
+        self.depth = max((len(F) - 1) // _LEAF, 0).bit_length()
+        self.boxes: Floats
+        self.order: Ints
+        self.corners: Floats
+        self.boxes, self.order, self.corners = _build(_frozen(V), _frozen(F), self.depth)
+
+    def query(
+        self, points: ArrayLike, upper_bound: ArrayLike | None = None
+    ) -> tuple[Floats, Ints, Floats]:
+        """Closest point of the whole mesh to each query.
+
+        Parameters
+        ----------
+        points : (q, 3) float
+            Queries, in the unit of the mesh.
+        upper_bound : float or (q,) float, optional
+            Search no farther than this; the closer it is, the faster.  Default: no limit.
+
+        Returns
+        -------
+        distance : (q,) float64
+            inf where nothing lies within ``upper_bound``.
+        face : (q,) int64
+            The lowest of several equally close faces; -1 where there is none.
+        barycentric : (q, 3) float64
+            Weights of the corners of ``face``, never negative; zeros where there is none.
+
+        Raises
+        ------
+        InputError
+            If points have the wrong shape or are not finite, or a bound is negative or NaN.
+        """
+        P = _queries(points)
+        bound = np.asarray(np.inf if upper_bound is None else upper_bound, np.float64)
+        if bound.shape not in ((), (len(P),)):
+            raise InputError(
+                f"upper_bound must be a number or have shape ({len(P)},), not {bound.shape}"
+            )
+        if not (bound >= 0).all():
+            raise InputError("upper_bound must not be negative or NaN")
+        limit = np.ascontiguousarray(np.broadcast_to(bound**2, len(P)))
+        squared, face, bary = _query(
+            _frozen(P), _frozen(limit), self.boxes, self.order, self.corners, self.depth
+        )
+        return np.sqrt(squared), face, bary
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _build(V: Any, F: Any, depth: int) -> Any:
+    m = F.shape[0]
+    order = np.arange(m)
+    C = np.empty((m, 3))
+    for f in range(m):
+        for k in range(3):
+            C[f, k] = V[F[f, 0], k] + V[F[f, 1], k] + V[F[f, 2], k]
+    for level in range(depth):
+        for j in range(1 << level):
+            start, stop = (m * j) >> level, (m * (j + 1)) >> level
+            axis, spread = 0, -1.0
+            for k in range(3):
+                low, high = C[start, k], C[start, k]
+                for i in range(start + 1, stop):
+                    low, high = min(low, C[i, k]), max(high, C[i, k])
+                if high - low > spread:
+                    axis, spread = k, high - low
+            _select(C, order, axis, start, stop - 1, (m * (2 * j + 1)) >> (level + 1))
+
+    corners = np.empty((m, 3, 3))
+    boxes = np.empty((2 * (1 << depth) - 1, 6))
+    first = (1 << depth) - 1
+    for j in range(1 << depth):
+        for k in range(3):
+            low, high = np.inf, -np.inf
+            for i in range((m * j) >> depth, (m * (j + 1)) >> depth):
+                for c in range(3):
+                    x = V[F[order[i], c], k]
+                    corners[i, c, k] = x
+                    low, high = min(low, x), max(high, x)
+            boxes[first + j, k], boxes[first + j, k + 3] = low, high
+    for node in range(first - 1, -1, -1):
+        for k in range(3):
+            boxes[node, k] = min(boxes[2 * node + 1, k], boxes[2 * node + 2, k])
+            boxes[node, k + 3] = max(boxes[2 * node + 1, k + 3], boxes[2 * node + 2, k + 3])
+    return boxes, order, corners
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _select(C: Any, order: Any, axis: int, low: int, high: int, middle: int) -> None:
+    """Reorder rows low..high so that none before the middle is above any from the middle on."""
+    while low < high:
+        x, y, z = C[low, axis], C[(low + high) // 2, axis], C[high, axis]
+        pivot = max(min(x, y), min(max(x, y), z))
+        i, j = low, high
+        while i <= j:
+            while C[i, axis] < pivot:
+                i += 1
+            while C[j, axis] > pivot:
+                j -= 1
+            if i <= j:
+                for k in range(3):
+                    C[i, k], C[j, k] = C[j, k], C[i, k]
+                order[i], order[j] = order[j], order[i]
+                i += 1
+                j -= 1
+        if middle <= j:
+            high = j
+        elif middle >= i:
+            low = i
+        else:
+            return
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _box_distance(boxes: Any, node: int, p: Any) -> Any:
+    """Squared distance of a point to the box of a node; zero inside."""
+    x = max(boxes[node, 0] - p[0], 0.0, p[0] - boxes[node, 3])
+    y = max(boxes[node, 1] - p[1], 0.0, p[1] - boxes[node, 4])
+    z = max(boxes[node, 2] - p[2], 0.0, p[2] - boxes[node, 5])
+    return x * x + y * y + z * z
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _query(P: Any, limit: Any, boxes: Any, order: Any, corners: Any, depth: int) -> Any:
+    q, m = P.shape[0], order.shape[0]
+    first = (1 << depth) - 1
+    squared = np.full(q, np.inf)
+    face = np.full(q, -1, np.int64)
+    bary = np.zeros((q, 3))
+    nodes = np.empty(depth + 1, np.int64)
+    lower = np.empty(depth + 1)
+    for i in range(q):
+        p = (P[i, 0], P[i, 1], P[i, 2])
+        best = limit[i]
+        nodes[0], lower[0] = 0, _box_distance(boxes, 0, p)
+        top = 1
+        while top > 0:
+            top -= 1
+            node, bound = nodes[top], lower[top]
+            # Boxes exactly at the best distance are opened: they may hold a lower face.
+            while node < first and bound <= best:
+                near, far = 2 * node + 1, 2 * node + 2
+                d_near, d_far = _box_distance(boxes, near, p), _box_distance(boxes, far, p)
+                if d_far < d_near:
+                    near, far, d_near, d_far = far, near, d_far, d_near
+                if d_far <= best:
+                    nodes[top], lower[top] = far, d_far
+                    top += 1
+                node, bound = near, d_near
+            if bound > best:
+                continue
+            j = node - first
+            for t in range((m * j) >> depth, (m * (j + 1)) >> depth):
+                u, v, w, d = closest_on_triangle(
+                    p,
+                    (corners[t, 0, 0], corners[t, 0, 1], corners[t, 0, 2]),
+                    (corners[t, 1, 0], corners[t, 1, 1], corners[t, 1, 2]),
+                    (corners[t, 2, 0], corners[t, 2, 1], corners[t, 2, 2]),
+                )
+                if d < best or (d == best and (face[i] < 0 or order[t] < face[i])):
+                    best, squared[i], face[i] = d, d, order[t]
+                    bary[i, 0], bary[i, 1], bary[i, 2] = u, v, w
+    return squared, face, bary
+
+
+class Border:
+    """Tells which points of a mesh lie on its border; set up once for its faces.
+
+    Parameters
+    ----------
+    faces : (m, 3) int
+    n : int
+        Number of vertices.
+
+    Examples
+    --------
+    >>> border = Border([[0, 1, 2], [2, 1, 3]], 4)
+    >>> border.holds([0, 0, 1], [[0.5, 0.5, 0], [0, 0.5, 0.5], [0, 0, 1]]).tolist()
+    [True, False, True]
+    """
+
+    def __init__(self, faces: ArrayLike, n: int) -> None:
+        F = _faces(faces, n)
+        edges, counts, sides = face_edges(F)
+        alone = counts == 1
+        at_border = np.zeros(n, bool)
+        at_border[edges[alone].ravel()] = True
+        self._corners = at_border[F]
+        # Side k runs from corner k to the next; sides of no length have index -1.
+        self._opposite = np.append(alone, False)[sides][:, [1, 2, 0]]
+
+    def holds(self, face: ArrayLike, barycentric: ArrayLike) -> Bools:
+        """Flags (q,) of the points that lie on a border edge or at an end of one.
+
+        Parameters
+        ----------
+        face : (q,) int
+            -1 (no point) gives False.
+        barycentric : (q, 3) float
+            Coordinates up to 1e-9 count as zero.
+        """
+        f = np.asarray(face, np.int64)
+        inside = np.asarray(barycentric, np.float64) > 1e-9
+        on_side = (self._opposite[f] & ~inside).any(1)
+        at_corner = (self._corners[f] & inside).any(1) & (inside.sum(1) == 1)
+        flags: Bools = (on_side | at_corner) & (f >= 0)
+        return flags
+
+
+def _tree_of(vertices: ArrayLike, faces: ArrayLike, tree: TriangleTree | None) -> TriangleTree:
+    """The given tree if there is one, else a new one."""
+    if tree is None:
+        return TriangleTree(vertices, faces)
+    if len(tree.order) != len(np.asarray(faces)):
+        raise MeshError(
+            f"the tree is of a mesh of {len(tree.order)} faces, not {len(np.asarray(faces))}"
+        )
+    return tree
+
+
+def _queries(points: ArrayLike) -> Floats:
+    P = np.ascontiguousarray(points, np.float64)
+    if P.ndim != 2 or P.shape[1] != 3:
+        raise InputError(f"points must have shape (q, 3), not {P.shape}")
+    if not np.isfinite(P).all():
+        bad = np.flatnonzero(~np.isfinite(P).all(1))
+        raise InputError(f"{len(bad)} points are not finite (first: point {bad[0]})")
+    return P
+
+
+def _frozen(array: NDArray[Any]) -> NDArray[Any]:
+    # Kernels are compiled once for each kind of array; a caller's array may be read-only or not.
+    view = array.view()
+    view.flags.writeable = False
+    return view

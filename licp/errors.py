@@ -1,0 +1,49 @@
+"""Everything that licp raises on purpose.
+
+Every class derives from :class:`LicpError`; those that report a bad argument are also
+``ValueError``, those that report a file that cannot be written are also ``OSError``, so that
+callers may catch either.
+"""
+
+__all__ = [
+    "LicpError",
+    "InputError",
+    "MeshError",
+    "LandmarkError",
+    "MeshFileError",
+    "OutputError",
+    "OverlapError",
+    "SolverError",
+]
+
+
+class LicpError(Exception):
+    """Base of all errors raised by licp."""
+
+
+class InputError(LicpError, ValueError):
+    """An argument has the wrong shape, type or range."""
+
+
+class MeshError(InputError):
+    """A mesh cannot be used: NaN or inf, nothing in it, faces that are not triangles or quads."""
+
+
+class LandmarkError(InputError):
+    """Landmarks do not fit each other or the meshes, or there are too few of them."""
+
+
+class MeshFileError(InputError):
+    """A file is unreadable, truncated or of an unknown format."""
+
+
+class OutputError(LicpError, OSError):
+    """A result cannot be written where it should go."""
+
+
+class OverlapError(LicpError, ValueError):
+    """Template and scan have nothing in common after alignment."""
+
+
+class SolverError(LicpError, RuntimeError):
+    """A linear system could not be solved (not symmetric positive definite)."""

@@ -1,0 +1,201 @@
+"""Load and save meshes: OBJ, PLY and GLB, keeping vertex order, uv, materials and colours."""
+
+import os
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from licp.errors import LicpError, MeshFileError, OutputError
+from licp.mesh import Mesh
+from licp.obj import decode_obj, encode_obj
+from licp.ply import decode_ply, encode_ply
+
+__all__ = ["check_output", "load_mesh", "save_mesh", "write_file"]
+
+
+def load_mesh(path: str | os.PathLike[str]) -> Mesh:
+    r"""Read a mesh; vertex number i of the file is vertex i of the result.
+
+    OBJ and PLY are read by licp, all else (GLB, STL, OFF, ...) by trimesh with nothing merged.
+
+    Parameters
+    ----------
+    path : path
+        The ending says the format, in upper or lower case.
+
+    Raises
+    ------
+    MeshFileError
+        Missing, empty, cut off or damaged file, unknown ending, no faces; with the line, vertex or
+        face where that is known.
+    MeshError
+        The file is read but its numbers make no mesh (NaN, indices out of range).
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     name = os.path.join(folder, "one.obj")
+    ...     with open(name, "w") as file:
+    ...         _ = file.write("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
+    ...     load_mesh(name)
+    <Mesh 'one.obj': 3 vertices, 1 triangles>
+    """
+    path = Path(path)
+    if not path.is_file():
+        why = "is a folder, not a mesh file" if path.is_dir() else "no such file"
+        raise MeshFileError(f"{path}: {why}")
+    try:
+        if path.stat().st_size == 0:
+            raise MeshFileError(f"{path}: the file is empty")
+        kind = path.suffix.lower()
+        if kind in (".obj", ".ply"):
+            return (decode_obj if kind == ".obj" else decode_ply)(path.read_bytes(), path)
+        return _load_trimesh(path)
+    except OSError as error:
+        raise MeshFileError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def save_mesh(path: str | os.PathLike[str], mesh: Mesh) -> Path:
+    """Write a mesh; vertex i of the mesh is vertex i of the file.
+
+    Each file is complete or not there: it is written under a temporary name and renamed.
+
+    Parameters
+    ----------
+    path : path
+        Where to. The ending chooses the format:
+
+        ``.obj``
+            Nine digits; polygons, uv and materials kept, ``.mtl`` and images copied beside it.
+        ``.ply``
+            Binary, double precision (equal bit for bit when read back); polygons and colours; uv
+            if it has no seams.
+        ``.glb``
+            Single precision triangles, texture embedded if it can be read. glTF has one uv for
+            each vertex: copies of the vertices on seams follow the n vertices of the mesh.
+    mesh : Mesh
+        What to write.
+
+    Returns
+    -------
+    Path
+        ``path``.
+
+    Raises
+    ------
+    OutputError
+        See :func:`check_output`; or the disk is full.
+    """
+    path = check_output(path)
+    try:
+        files = _ENCODERS[path.suffix.lower()](mesh, path)
+    except OSError as error:
+        raise OutputError(f"{path}: a texture or material cannot be copied: {error}") from error
+    for name, data in files.items():
+        write_file(name, data)
+    return path
+
+
+def check_output(path: str | os.PathLike[str]) -> Path:
+    """Say now, before long work, whether a mesh can be saved there.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    OutputError
+        Unknown ending, missing folder, no permission, or a folder has that name.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in _ENCODERS:
+        raise OutputError(
+            f"{path}: cannot write {path.suffix or 'a file without ending'}; "
+            f"choose one of {', '.join(_ENCODERS)}"
+        )
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder")
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: the folder {path.parent} does not exist; create it first")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise OutputError(f"{path}: the folder {path.parent} cannot be written to")
+    return path
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a whole file or nothing: a temporary name in the same folder, then a rename.
+
+    Raises
+    ------
+    OutputError
+        If the system refuses; nothing is left behind.
+    """
+    temporary = path.parent / f".{path.name[:40]}.{uuid.uuid4().hex}.part"
+    try:
+        with open(temporary, "xb") as file:
+            file.write(data)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def _load_trimesh(path: Path) -> Mesh:
+    import trimesh
+
+    formats = sorted({".obj", ".ply", *("." + f for f in trimesh.available_formats())})
+    if path.suffix.lower() not in formats:
+        raise MeshFileError(
+            f"{path}: unknown mesh format {path.suffix!r}; known are {' '.join(formats)}"
+        )
+    try:
+        loaded = trimesh.load_mesh(path, process=False)
+    except Exception as error:  # whatever a reader of damaged files trips over
+        detail = f"{type(error).__name__}: {error}"
+        raise MeshFileError(f"{path}: damaged or cut off ({detail[:200]})") from error
+    faces = getattr(loaded, "faces", None)
+    if faces is None or len(faces) == 0:
+        raise MeshFileError(f"{path}: no faces in the file; a point cloud cannot be used")
+    return Mesh.from_trimesh(loaded, name=path.name)
+
+
+def _encode_glb(mesh: Mesh, path: Path) -> dict[Path, bytes]:
+    import trimesh
+
+    source, faces, uv = mesh.split_at_seams()
+    visual = None
+    if mesh.uv is not None:
+        image = mesh.texture_image()
+        if image is not None and image.mode not in ("L", "LA", "P", "RGB", "RGBA"):
+            image = image.convert("RGB")  # what PNG and JPEG, all that glTF allows, can hold
+        pbr: Any = trimesh.visual.material.PBRMaterial
+        textured: Any = trimesh.visual.TextureVisuals
+        material = pbr(
+            name=next(iter(mesh.materials), "material_0"),
+            baseColorTexture=image,
+            metallicFactor=0.0,
+            roughnessFactor=1.0,
+        )
+        visual = textured(uv=uv, material=material)
+    colors = None
+    if visual is None and mesh.colors is not None:
+        colors = np.round(np.clip(mesh.colors, 0, 1) * 255).astype(np.uint8)
+    scene = trimesh.Trimesh(
+        mesh.vertices[source], faces, visual=visual, vertex_colors=colors, process=False
+    )
+    data = scene.export(file_type="glb")
+    if not isinstance(data, bytes):
+        raise LicpError("trimesh did not encode the GLB")
+    return {path: data}
+
+
+_ENCODERS: dict[str, Callable[[Mesh, Path], dict[Path, bytes]]] = {
+    ".obj": encode_obj,
+    ".ply": lambda mesh, path: {path: encode_ply(mesh)},
+    ".glb": _encode_glb,
+}

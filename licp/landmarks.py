@@ -1,0 +1,195 @@
+"""Landmarks: points of the template that are known to lie at given places of the scan."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from licp.errors import LandmarkError
+from licp.mesh import Mesh
+
+__all__ = ["BoundLandmarks", "Landmarks", "as_landmarks"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+# A similarity has seven unknowns: three points would do, but leave nothing to check them by.
+FEWEST = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Landmarks:
+    """Pairs of template points and scan positions.
+
+    Parameters
+    ----------
+    template : (k,) int, or pair of (k,) int and (k, 3) float
+        Vertex ids of the template; or, for points inside its triangles, the rows of
+        ``Mesh.faces`` and barycentric coordinates.
+    positions : (k, 3) float
+        Where they are, in the frame and unit of the scan.
+    confidence : (k,) float, optional
+        1 (the default) for points to be met, less for noisy ones; 0 leaves a point out, and
+        its position may then be NaN.
+
+    Examples
+    --------
+    >>> Landmarks([4, 7], [[0.0, 0, 0], [1, 0, 0]]).confidence.tolist()
+    [1.0, 1.0]
+    """
+
+    template: Any
+    positions: ArrayLike
+    confidence: ArrayLike | None = None
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without the template."""
+        put = object.__setattr__
+        try:
+            positions = np.array(self.positions, np.float64)
+        except (TypeError, ValueError) as error:
+            raise LandmarkError(f"landmark positions must be numbers: {error}") from error
+        if positions.ndim != 2 or positions.shape[1] != 3:
+            raise LandmarkError(f"landmark positions must have shape (k, 3), not {positions.shape}")
+        k = len(positions)
+        c = np.ones(k) if self.confidence is None else np.array(self.confidence, np.float64)
+        if c.shape != (k,):
+            raise LandmarkError(f"{k} landmark positions but confidences of shape {c.shape}")
+        if not (np.isfinite(c).all() and (c >= 0).all()):
+            raise LandmarkError("landmark confidences must be finite and not negative")
+        bad = np.flatnonzero((c > 0) & ~np.isfinite(positions).all(1))
+        if len(bad):
+            raise LandmarkError(
+                f"{len(bad)} landmark positions are not finite (first: landmark {bad[0]}); "
+                "give missing ones confidence 0"
+            )
+        put(self, "positions", positions)
+        put(self, "confidence", c)
+
+    def bind(self, mesh: Mesh, index: Ints, body: Ints) -> "BoundLandmarks":
+        """Look the template points up; those with confidence 0 are left out.
+
+        Parameters
+        ----------
+        mesh : Mesh
+            The template as the user knows it.
+        index : (n,) int64
+            Its vertices in the repaired template, -1 for dropped ones.
+        body : (m,) int64
+            The repaired template's vertices in the part that deforms, -1 for the others.
+        """
+        positions, confidence = np.asarray(self.positions), np.asarray(self.confidence)
+        if isinstance(self.template, tuple):
+            corners, weights = self._barycentric(mesh, len(positions))
+        else:
+            ids = _ids(self.template, len(positions), len(mesh.vertices), "vertex")
+            corners, weights = np.repeat(ids[:, None], 3, axis=1), np.eye(3)[np.zeros(len(ids), int)]
+        corners = index[corners]
+        corners = np.where(corners < 0, -1, body[corners])
+        use = confidence > 0
+        lost = np.flatnonzero(use & ((corners < 0) & (weights > 0)).any(1))
+        if len(lost):
+            raise LandmarkError(
+                f"{len(lost)} landmarks (first: landmark {lost[0]}) lie on vertices that no face "
+                "uses or on a small separate part of the template, which do not deform by "
+                "themselves; choose points of the main surface"
+            )
+        return BoundLandmarks(corners[use], weights[use], positions[use], confidence[use])
+
+    def _barycentric(self, mesh: Mesh, k: int) -> tuple[Ints, Floats]:
+        if len(self.template) != 2:
+            raise LandmarkError("barycentric landmarks are a pair (face ids, coordinates (k, 3))")
+        faces = _ids(self.template[0], k, len(mesh.faces), "face")
+        weights = np.array(self.template[1], np.float64)
+        if weights.shape != (k, 3):
+            raise LandmarkError(
+                f"barycentric coordinates must have shape ({k}, 3), not {weights.shape}"
+            )
+        if not (np.isfinite(weights).all() and np.allclose(weights.sum(1), 1, atol=1e-3)):
+            raise LandmarkError("barycentric coordinates must be finite and add up to 1")
+        if (weights < -1e-6).any():
+            raise LandmarkError("barycentric coordinates must not be negative")
+        weights = np.maximum(weights, 0.0)
+        return mesh.faces[faces], weights / weights.sum(1, keepdims=True)
+
+
+@dataclass(frozen=True, eq=False)
+class BoundLandmarks:
+    """Landmarks on the deforming part of one template.
+
+    Attributes
+    ----------
+    corners : (k, 3) int64
+        Vertices each landmark hangs on.
+    barycentric : (k, 3) float64
+    positions : (k, 3) float64
+    confidence : (k,) float64
+        Positive.
+    """
+
+    corners: Ints
+    barycentric: Floats
+    positions: Floats
+    confidence: Floats
+
+    def __len__(self) -> int:
+        """Number of usable landmarks."""
+        return len(self.positions)
+
+    def on(self, vertices: Floats) -> Floats:
+        """Where the landmarks are on the template with these vertices, (k, 3)."""
+        points: Floats = np.einsum("kc,kcj->kj", self.barycentric, vertices[self.corners])
+        return points
+
+    def at(self, positions: Floats) -> "BoundLandmarks":
+        """The same landmarks with their scan positions in another frame."""
+        return BoundLandmarks(self.corners, self.barycentric, positions, self.confidence)
+
+    def suffice(self) -> bool:
+        """Whether they determine a similarity with something to spare."""
+        return len(self) >= FEWEST and not self._aligned()
+
+    def check_enough(self) -> None:
+        """Refuse sets that do not :meth:`suffice`."""
+        if len(self) < FEWEST:
+            raise LandmarkError(
+                f"alignment needs at least {FEWEST} landmarks with positive confidence, got "
+                f"{len(self)}; give more, or leave the start to the geometry (start='global')"
+            )
+        if self._aligned():
+            raise LandmarkError(
+                "the landmarks lie on a line (or in one point) and leave the rotation open; "
+                "add some beside it"
+            )
+
+    def _aligned(self) -> bool:
+        spread = np.linalg.svd(self.positions - self.positions.mean(0), compute_uv=False)
+        return bool(spread[1] <= 1e-3 * spread[0])
+
+
+def as_landmarks(obj: Any) -> Landmarks:
+    """Landmarks from themselves or from (template, positions[, confidence])."""
+    if isinstance(obj, Landmarks):
+        return obj
+    if isinstance(obj, (tuple, list)) and len(obj) in (2, 3):
+        return Landmarks(*obj)
+    raise LandmarkError(
+        "landmarks must be licp.Landmarks or (template ids, positions[, confidence]), not "
+        f"{type(obj).__name__}"
+    )
+
+
+def _ids(values: Any, k: int, n: int, what: str) -> Ints:
+    ids = np.array(values)
+    if ids.shape != (k,):
+        raise LandmarkError(f"{k} landmark positions but {what} ids of shape {ids.shape}")
+    if k and ids.dtype.kind not in "iu":
+        raise LandmarkError(f"{what} ids of landmarks must be integers, not {ids.dtype}")
+    bad = np.flatnonzero((ids < 0) | (ids >= n))
+    if len(bad):
+        raise LandmarkError(
+            f"{len(bad)} landmarks name a {what} that the template does not have "
+            f"(first: landmark {bad[0]}, {what} {ids[bad[0]]} of {n}; ids start at 0)"
+        )
+    return ids.astype(np.int64)

@@ -1,0 +1,498 @@
+"""How good is a fit?  Distances, coverage, folds, self-intersections and distortion, as numbers.
+
+All of them are our own definitions, written out where they are computed.  None depends on the
+position, rotation or unit of the input; lengths are returned in its unit, everything else has
+none.  Percentiles are weighted by area (edges: by length), so that they speak of parts of the
+surface, however unevenly it is sampled.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import ArrayLike, NDArray
+
+from licp.closest import Border, TriangleTree, _frozen, _tree_of
+from licp.errors import InputError, MeshError
+from licp.geometry import (
+    _faces,
+    _points,
+    edges,
+    face_normals_areas,
+    vertex_areas,
+    vertex_normals,
+)
+from licp.intersections import self_intersections
+
+__all__ = [
+    "Distances",
+    "Distortion",
+    "Quality",
+    "SurfaceDistances",
+    "area_distortion",
+    "assess",
+    "edge_distortion",
+    "flipped_faces",
+    "surface_distances",
+]
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+# Ratios beyond this (or of lengths that are zero) all mean "collapsed" and stay finite.
+_COLLAPSE = 1e6
+
+
+@dataclass(frozen=True)
+class Distances:
+    """Percentiles of distances over the part of a surface that overlaps the other one.
+
+    Attributes
+    ----------
+    median, p95, maximum : float
+        In the unit of the input.
+    """
+
+    median: float
+    p95: float
+    maximum: float
+
+
+@dataclass(frozen=True)
+class Distortion:
+    """Percentiles of the natural logarithm of new over old size, global scale removed.
+
+    Zero is unchanged, 0.1 is 10 % larger, -0.1 is 10 % smaller.
+
+    Attributes
+    ----------
+    p05, median, p95 : float
+    worst : float
+        The largest absolute value.  13.8 (a factor of a million) stands for a collapse.
+    """
+
+    p05: float
+    median: float
+    p95: float
+    worst: float
+
+
+@dataclass(frozen=True)
+class SurfaceDistances:
+    """What :func:`surface_distances` returns.
+
+    Attributes
+    ----------
+    template_to_scan, scan_to_template : Distances or None
+        None where nothing overlaps.
+    template_seen : float
+        Part of the template's area that the scan shows, 0 to 1.
+    scan_explained : float
+        Part of the scan's area that the template explains, 0 to 1.
+    """
+
+    template_to_scan: Distances | None
+    scan_to_template: Distances | None
+    template_seen: float
+    scan_explained: float
+
+
+@dataclass(frozen=True)
+class Quality(SurfaceDistances):
+    """Everything :func:`assess` measures; see there for the definitions.
+
+    Attributes
+    ----------
+    flipped_faces : int
+        Faces that are turned over against their neighbourhood.
+    self_intersections, rest_self_intersections : int
+        Pairs of faces that run through each other after and before: the fit added the difference.
+    scale : float
+        Global scale from the rest shape to the fit.
+    edge_distortion, area_distortion : Distortion
+    """
+
+    flipped_faces: int
+    self_intersections: int
+    rest_self_intersections: int
+    scale: float
+    edge_distortion: Distortion
+    area_distortion: Distortion
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nested dictionary of plain numbers (and None), ready for JSON."""
+        return asdict(self)
+
+
+def assess(
+    rest_vertices: ArrayLike,
+    vertices: ArrayLike,
+    faces: ArrayLike,
+    scan_vertices: ArrayLike,
+    scan_faces: ArrayLike,
+    *,
+    scan_tree: TriangleTree | None = None,
+    rest_self_intersections: int | None = None,
+) -> Quality:
+    """Measure the fit of a template to a scan.
+
+    Parameters
+    ----------
+    rest_vertices : (n, 3) float
+        The template before.
+    vertices : (n, 3) float
+        The template after, in the frame of the scan.
+    faces : (m, 3) int
+        Triangles of the template.
+    scan_vertices, scan_faces : (s, 3) float, (t, 3) int
+        The scan; vertices that no triangle uses do not count.
+    scan_tree : TriangleTree, optional
+        The tree of the scan, if there is one already.
+    rest_self_intersections : int, optional
+        Their number, if it is known already: it belongs to the template alone.
+
+    Returns
+    -------
+    Quality
+
+    Raises
+    ------
+    MeshError
+        If a mesh is empty, not finite, or its arrays do not fit each other.
+
+    See Also
+    --------
+    surface_distances, flipped_faces, edge_distortion, area_distortion
+    licp.intersections.self_intersections
+
+    Examples
+    --------
+    >>> V, F = [[0, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, 0]], [[0, 1, 2], [2, 1, 3]]
+    >>> scan = [[-5, -5, 0.5], [5, -5, 0.5], [0, 5, 0.5]]
+    >>> q = assess(V, V, F, scan, [[0, 1, 2]])
+    >>> q.template_to_scan
+    Distances(median=0.5, p95=0.5, maximum=0.5)
+    >>> q.flipped_faces, q.self_intersections, q.scale
+    (0, 0, 1.0)
+    """
+    V0, V1, F = _shapes(rest_vertices, vertices, faces)
+    rest, new, scale = _areas(V0, V1, F)
+    tree = TriangleTree(V1, F)
+    surface = surface_distances(V1, F, scan_vertices, scan_faces, tree=tree, scan_tree=scan_tree)
+    if rest_self_intersections is None:
+        rest_self_intersections = len(self_intersections(V0, F))
+    return Quality(
+        **vars(surface),
+        flipped_faces=int(flipped_faces(V0, V1, F).sum()),
+        self_intersections=len(self_intersections(V1, F, tree)),
+        rest_self_intersections=rest_self_intersections,
+        scale=scale,
+        edge_distortion=_edge_distortion(V0, V1, F, scale),
+        area_distortion=_area_distortion(rest, new, scale),
+    )
+
+
+def surface_distances(
+    vertices: ArrayLike,
+    faces: ArrayLike,
+    scan_vertices: ArrayLike,
+    scan_faces: ArrayLike,
+    *,
+    samples: int = 10_000,
+    reach: float = 0.01,
+    tree: TriangleTree | None = None,
+    scan_tree: TriangleTree | None = None,
+) -> SurfaceDistances:
+    """Distances between template and scan over what overlaps, and how much that is.
+
+    Every distance runs from a vertex to the exact closest point of the other surface.  It counts
+    if that point is not on the border of the other surface, and the vertex normals (interpolated
+    at the closest point) are not more than 90 degrees apart.  So parts that only one of them has
+    drop out: the back of an open scan, holes, a longer neck end at the border; a mouth cavity or
+    eyeball sees the skin from behind.
+
+    Parameters
+    ----------
+    vertices, faces : (n, 3) float, (m, 3) int
+        The fitted template.
+    scan_vertices, scan_faces : (s, 3) float, (t, 3) int
+        The scan; vertices that no triangle uses do not count.
+    samples : int
+        At most this many vertices of the scan are used, evenly spaced in their order.  10,000
+        leave the percentiles uncertain by at most 1 % of the surface (two standard deviations).
+    reach : float
+        A point is seen or explained if its distance counts and is at most this part of the square
+        root of the template's area.  The default is 4 to 5 mm for a head, beyond the error of a
+        fit that works; larger distances still enter the percentiles.
+    tree, scan_tree : TriangleTree, optional
+        The trees of template and scan, if there are any already.
+
+    Returns
+    -------
+    SurfaceDistances
+
+    Raises
+    ------
+    InputError
+        If ``samples`` or ``reach`` is not positive.
+    MeshError
+        If a mesh is empty, not finite, or its arrays do not fit each other.
+    """
+    if samples < 1 or not reach > 0:
+        raise InputError(f"samples and reach must be positive, not {samples} and {reach}")
+    V, F = _shape(vertices, faces)
+    S, G = _shape(scan_vertices, scan_faces)
+    weight = vertex_areas(V, F)
+    limit = reach * np.sqrt(weight.sum())
+    used = np.flatnonzero(weight)
+    normals = vertex_normals(V, F)
+    forward = _measure(V[used], normals[used], weight[used], S, G, scan_tree, limit)
+
+    weight = vertex_areas(S, G)
+    used = np.flatnonzero(weight)
+    count = min(samples, len(used))
+    used = used[np.arange(count) * len(used) // max(count, 1)]
+    normals = vertex_normals(S, G)
+    backward = _measure(S[used], normals[used], weight[used], V, F, tree, limit)
+    return SurfaceDistances(forward[0], backward[0], forward[1], backward[1])
+
+
+def _measure(
+    points: Floats,
+    normals: Floats,
+    weight: Floats,
+    V: Floats,
+    F: NDArray[np.int64],
+    tree: TriangleTree | None,
+    limit: float,
+) -> tuple[Distances | None, float]:
+    """Distances of weighted points to a surface, and the part of them within the limit."""
+    distance, face, barycentric = _tree_of(V, F, tree).query(points)
+    foot_normals = np.einsum("qk,qki->qi", barycentric, vertex_normals(V, F)[F[face]])
+    counts = np.einsum("qi,qi->q", normals, foot_normals) >= 0
+    counts &= ~Border(F, len(V)).holds(face, barycentric)
+    if not counts.any():
+        return None, 0.0
+    near = counts & (distance <= limit)
+    median, p95 = _percentiles(distance[counts], weight[counts], 50, 95)
+    found = Distances(median, p95, float(distance[counts].max()))
+    return found, float(weight[near].sum() / weight.sum())
+
+
+def flipped_faces(rest_vertices: ArrayLike, vertices: ArrayLike, faces: ArrayLike) -> Bools:
+    """Faces that have turned over against their neighbourhood.
+
+    Every face has the rotation that carries its rest normal to its new normal and, in the plane,
+    its rest corners as close as possible to the new ones (Procrustes).  The neighbourhood of a
+    face are the other faces at its three vertices (those across an edge count twice), weighted by
+    rest area.  A face is flipped if its new normal is more than 90 degrees from where the
+    rotations of its neighbourhood carry its rest normal, on average.
+
+    So creases of the rest shape do not count, nor does any rigid motion or bending shared with the
+    neighbours; of a whole patch turned over only the rim counts.  Degenerate faces are never
+    flipped.
+
+    Parameters
+    ----------
+    rest_vertices, vertices : (n, 3) float
+        Before and after.
+    faces : (m, 3) int
+        Triangles, by vertex.
+
+    Returns
+    -------
+    (m,) bool
+
+    Raises
+    ------
+    MeshError
+        If the arrays do not fit each other or are not finite.
+
+    Examples
+    --------
+    >>> V0 = np.array([[0, 0, 0], [2, 0, 0], [0, 2, 0], [-2, 0, 0], [0, -2, 0.]])
+    >>> F = [[0, 1, 2], [0, 2, 3], [0, 3, 4], [0, 4, 1]]
+    >>> V1 = V0.copy()
+    >>> V1[0] = 1.1, 1.1, 0  # across the side of the first face
+    >>> flipped_faces(V0, V1, F).tolist()
+    [True, False, False, False]
+    """
+    V0, V1, F = _shapes(rest_vertices, vertices, faces)
+    n0, area0 = face_normals_areas(V0, F)
+    n1, area1 = face_normals_areas(V1, F)
+    weight = np.where(area1 > 0, area0, 0.0)
+    flipped: Bools = _agreement(*map(_frozen, (V0, V1, F, n0, n1, weight))) < -1e-9
+    return flipped
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _agreement(V0: Any, V1: Any, F: Any, N0: Any, N1: Any, weight: Any) -> Any:
+    """Cosine-like agreement of each face with its neighbourhood, times a positive factor <= 1."""
+    m = F.shape[0]
+    own = np.zeros((m, 3, 3))
+    around = np.zeros((V0.shape[0], 3, 3))
+    total = np.zeros(V0.shape[0])
+    for f in range(m):
+        if weight[f] == 0.0:
+            continue
+        x0, y0, p0, q0 = _in_plane(V0, F, N0, f)
+        x1, y1, p1, q1 = _in_plane(V1, F, N1, f)
+        cos = p0[0] * p1[0] + p0[1] * p1[1] + p0[2] * p1[2]
+        cos += q0[0] * q1[0] + q0[1] * q1[1] + q0[2] * q1[2]
+        sin = p0[0] * q1[0] + p0[1] * q1[1] + p0[2] * q1[2]
+        sin -= q0[0] * p1[0] + q0[1] * p1[1] + q0[2] * p1[2]
+        length = np.hypot(cos, sin)
+        cos, sin = cos / length, sin / length
+        for i in range(3):
+            x = cos * x1[i] + sin * y1[i]
+            y = cos * y1[i] - sin * x1[i]
+            for j in range(3):
+                own[f, i, j] = weight[f] * (x * x0[j] + y * y0[j] + N1[f, i] * N0[f, j])
+                for k in range(3):
+                    around[F[f, k], i, j] += own[f, i, j]
+        for k in range(3):
+            total[F[f, k]] += weight[f]
+
+    agreement = np.zeros(m)
+    for f in range(m):
+        if weight[f] == 0.0:
+            continue
+        a, b, c = F[f, 0], F[f, 1], F[f, 2]
+        for i in range(3):
+            for j in range(3):
+                others = around[a, i, j] + around[b, i, j] + around[c, i, j] - 3.0 * own[f, i, j]
+                agreement[f] += N1[f, i] * others * N0[f, j]
+        agreement[f] /= total[a] + total[b] + total[c]
+    return agreement
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _in_plane(V: Any, F: Any, N: Any, f: int) -> Any:
+    """Two axes in the plane of a face, and the coordinates of its corners about their mean."""
+    a, b, c = F[f, 0], F[f, 1], F[f, 2]
+    mx = (V[a, 0] + V[b, 0] + V[c, 0]) / 3.0
+    my = (V[a, 1] + V[b, 1] + V[c, 1]) / 3.0
+    mz = (V[a, 2] + V[b, 2] + V[c, 2]) / 3.0
+    x = (V[a, 0] - mx, V[a, 1] - my, V[a, 2] - mz)
+    length = np.sqrt(x[0] ** 2 + x[1] ** 2 + x[2] ** 2)
+    x = (x[0] / length, x[1] / length, x[2] / length)
+    y = (
+        N[f, 1] * x[2] - N[f, 2] * x[1],
+        N[f, 2] * x[0] - N[f, 0] * x[2],
+        N[f, 0] * x[1] - N[f, 1] * x[0],
+    )
+    p = (
+        (V[a, 0] - mx) * x[0] + (V[a, 1] - my) * x[1] + (V[a, 2] - mz) * x[2],
+        (V[b, 0] - mx) * x[0] + (V[b, 1] - my) * x[1] + (V[b, 2] - mz) * x[2],
+        (V[c, 0] - mx) * x[0] + (V[c, 1] - my) * x[1] + (V[c, 2] - mz) * x[2],
+    )
+    q = (
+        (V[a, 0] - mx) * y[0] + (V[a, 1] - my) * y[1] + (V[a, 2] - mz) * y[2],
+        (V[b, 0] - mx) * y[0] + (V[b, 1] - my) * y[1] + (V[b, 2] - mz) * y[2],
+        (V[c, 0] - mx) * y[0] + (V[c, 1] - my) * y[1] + (V[c, 2] - mz) * y[2],
+    )
+    return x, y, p, q
+
+
+def edge_distortion(rest_vertices: ArrayLike, vertices: ArrayLike, faces: ArrayLike) -> Distortion:
+    """Change of edge lengths that no similarity explains.
+
+    The logarithm of new over rest length of every edge, less that of the global scale: half the
+    area-weighted median of the logarithms of new over rest area of the faces.  Percentiles are
+    weighted by rest length; edges of no rest length are left out.
+
+    Parameters
+    ----------
+    rest_vertices, vertices : (n, 3) float
+        Before and after.
+    faces : (m, 3) int
+        Triangles, by vertex.
+
+    Returns
+    -------
+    Distortion
+
+    Raises
+    ------
+    MeshError
+        If the arrays do not fit each other or are not finite, or the rest shape has no area.
+
+    Examples
+    --------
+    >>> V, F = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0.]]), [[0, 1, 2]]
+    >>> round(float(np.exp(edge_distortion(V, V * [4, 1, 1], F).p95)), 6)
+    2.0
+    """
+    V0, V1, F = _shapes(rest_vertices, vertices, faces)
+    return _edge_distortion(V0, V1, F, _areas(V0, V1, F)[2])
+
+
+def area_distortion(rest_vertices: ArrayLike, vertices: ArrayLike, faces: ArrayLike) -> Distortion:
+    """Change of face areas that no similarity explains.
+
+    Like :func:`edge_distortion` with the areas of the faces and the square of the global scale,
+    weighted by rest area: the median is zero by construction.
+    """
+    V0, V1, F = _shapes(rest_vertices, vertices, faces)
+    return _area_distortion(*_areas(V0, V1, F))
+
+
+def _areas(V0: Floats, V1: Floats, F: NDArray[np.int64]) -> tuple[Floats, Floats, float]:
+    """Rest areas, new areas and the global scale."""
+    rest, new = (face_normals_areas(V, F)[1] for V in (V0, V1))
+    if not rest.any():
+        raise MeshError("all faces of the rest shape are degenerate: it has no area to compare")
+    some = (rest > 0) & (new > 0)
+    if not some.any():
+        return rest, new, 1.0
+    (median,) = _percentiles(np.log(new[some] / rest[some]), rest[some], 50)
+    return rest, new, float(np.exp(0.5 * median))
+
+
+def _edge_distortion(V0: Floats, V1: Floats, F: NDArray[np.int64], scale: float) -> Distortion:
+    a, b = edges(F)[0].T
+    rest, new = (np.linalg.norm(V[a] - V[b], axis=1) for V in (V0, V1))
+    return _distortion(rest, new / scale)
+
+
+def _area_distortion(rest: Floats, new: Floats, scale: float) -> Distortion:
+    return _distortion(rest, new / scale**2)
+
+
+def _distortion(rest: Floats, new: Floats) -> Distortion:
+    some = rest > 0
+    rest, new = rest[some], new[some]
+    log = np.log(np.clip(new / rest, 1 / _COLLAPSE, _COLLAPSE))
+    p05, median, p95 = _percentiles(log, rest, 5, 50, 95)
+    return Distortion(p05, median, p95, float(np.abs(log).max()))
+
+
+def _percentiles(values: Floats, weights: Floats, *percents: float) -> list[float]:
+    """Least values that are not exceeded by the given parts of the total weight."""
+    order = np.argsort(values, kind="stable")
+    reached = np.cumsum(weights[order])
+    at = np.searchsorted(reached, np.array(percents) / 100 * reached[-1])
+    return [float(x) for x in values[order][np.minimum(at, len(order) - 1)]]
+
+
+def _shape(vertices: ArrayLike, faces: ArrayLike) -> tuple[Floats, NDArray[np.int64]]:
+    V = _points(vertices)
+    if not np.isfinite(V).all():
+        bad = np.flatnonzero(~np.isfinite(V).all(1))
+        raise MeshError(f"{len(bad)} vertices are not finite (first: vertex {bad[0]})")
+    return V, _faces(faces, len(V))
+
+
+def _shapes(
+    rest_vertices: ArrayLike, vertices: ArrayLike, faces: ArrayLike
+) -> tuple[Floats, Floats, NDArray[np.int64]]:
+    V0, F = _shape(rest_vertices, faces)
+    V1, _ = _shape(vertices, faces)
+    if V0.shape != V1.shape:
+        raise MeshError(
+            f"rest_vertices and vertices are of different meshes: {len(V0)} and {len(V1)} vertices"
+        )
+    if not len(F):
+        raise MeshError("a mesh without faces has no quality to measure")
+    return V0, V1, F

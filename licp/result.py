@@ -1,0 +1,170 @@
+"""What a morph returns: the shape, where to trust it, and how it came about."""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from licp.correspondence import State
+from licp.io import save_mesh
+from licp.mesh import Mesh
+from licp.quality import Quality
+from licp.repair import RepairReport
+from licp.similarity import Similarity
+
+__all__ = ["MorphResult", "StageRecord"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """What happened in one stage of the schedule, at its last iteration.
+
+    Lengths are in parts of the template's size, so runs on different scans compare.
+
+    Attributes
+    ----------
+    stiffness : float
+        Of the stage.
+    energy : float
+        Bending of the rest shape plus weighted squared residuals, before the last step.
+    matched : float
+        Part of the template's area that was matched.
+    median_residual : float
+        Of the matched vertices.
+    step : float
+        Root-mean-square displacement of the last iteration.
+    iterations : int
+    solver_iterations : int
+        Applications of a Cholesky factor, all iterations together.
+    refactorisations : int
+        New numeric factors.
+    seconds : float
+    """
+
+    stiffness: float
+    energy: float
+    matched: float
+    median_residual: float
+    step: float
+    iterations: int
+    solver_iterations: int
+    refactorisations: int
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class MorphResult:
+    """A template morphed to a scan.
+
+    Attributes
+    ----------
+    mesh : Mesh
+        The template with its vertices moved; faces, uv, materials and order are the template's.
+    similarity : Similarity
+        From the template's frame to the scan's, before anything was bent.
+    state : (n,) uint8
+        For each template vertex, a :class:`licp.State`: matched, or why not.
+    residual : (n,) float64
+        Distance to its match in the unit of the scan; NaN where there is none.
+    confidence : (n,) float64
+        From 0 (filled in, far from anything seen) to 1 (seen, smooth and close).  Our own; a
+        ranking, not a probability.
+    history : tuple of StageRecord
+    quality : Quality
+        Distances both ways, coverage, fold-overs and distortion, in the unit of the scan.
+    converged : bool
+        The schedule was completed and its last step was below 0.1 % of the template's size.
+    stopped : bool
+        The callback ended the run.
+    backend : str
+        "cholmod" or "scipy".
+    threads : int
+    seconds : dict
+        Wall time of each phase.
+    repairs : dict
+        What was repaired in "template" and "scan", each a RepairReport.
+    """
+
+    mesh: Mesh
+    similarity: Similarity
+    state: NDArray[np.uint8]
+    residual: Floats
+    confidence: Floats
+    history: tuple[StageRecord, ...]
+    quality: Quality
+    converged: bool
+    stopped: bool
+    backend: str
+    threads: int
+    seconds: dict[str, float]
+    repairs: dict[str, RepairReport]
+
+    @property
+    def vertices(self) -> Floats:
+        """Template vertices (n, 3) float64 in the scan's frame and unit."""
+        return self.mesh.vertices
+
+    def __repr__(self) -> str:
+        """One line with what one looks at first."""
+        q = self.quality.template_to_scan
+        distance = "no overlap" if q is None else f"median distance {q.median:.3g}"
+        return (
+            f"<MorphResult: {len(self.vertices)} vertices, {self.matched:.0%} matched, {distance}, "
+            f"{'converged' if self.converged else 'not converged'}, "
+            f"{sum(self.seconds.values()):.2f} s>"
+        )
+
+    @property
+    def matched(self) -> float:
+        """Part of the template's vertices that were matched at the end."""
+        return float((self.state == State.MATCHED).mean())
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the morphed template as OBJ, PLY or GLB, in template order.
+
+        The file appears whole or not at all.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be written there.
+        """
+        return save_mesh(path, self.mesh)
+
+    def to_dict(self, arrays: bool = False) -> dict[str, Any]:
+        """Everything but the mesh as plain Python, ready for JSON.
+
+        Parameters
+        ----------
+        arrays : bool
+            Whether state, residual and confidence of every vertex come too.
+        """
+        counts = np.bincount(self.state, minlength=len(State))
+        out: dict[str, Any] = {
+            "converged": self.converged,
+            "stopped": self.stopped,
+            "similarity": self.similarity.to_dict(),
+            "states": {s.name.lower(): int(counts[s]) for s in State},
+            "mean_confidence": float(self.confidence.mean()),
+            "quality": self.quality.to_dict(),
+            "history": [asdict(h) for h in self.history],
+            "repairs": {k: r.to_dict() for k, r in self.repairs.items()},
+            "backend": self.backend,
+            "threads": self.threads,
+            "seconds": self.seconds,
+        }
+        if arrays:
+            out["state"] = self.state.tolist()
+            out["residual"] = [None if np.isnan(r) else r for r in self.residual.tolist()]
+            out["confidence"] = self.confidence.tolist()
+        return out
+
+    def to_json(self, arrays: bool = False) -> str:
+        """The same as a JSON text (RFC 8259: no NaN in it)."""
+        return json.dumps(self.to_dict(arrays), indent=2, allow_nan=False)

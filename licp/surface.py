@@ -1,0 +1,163 @@
+"""The scan, prepared once: normals, border, incidence and search structures."""
+
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import KDTree
+
+from licp.closest import Border, TriangleTree, closest_on_incident
+from licp.geometry import border_vertices, vertex_faces, vertex_normals
+from licp.similarity import Similarity
+
+__all__ = ["Surface", "even_subset", "spatial_order"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+
+class Surface:
+    """A triangle surface that is searched many times.
+
+    Parameters
+    ----------
+    vertices : (n, 3) float64
+    faces : (m, 3) int64
+        Every vertex used, wound outwards (see :func:`licp.repair.clean_scan`).
+
+    Attributes
+    ----------
+    vertices, normals : (n, 3) float64
+    faces : (m, 3) int64
+    at_border : (n,) bool
+
+    Examples
+    --------
+    >>> import trimesh
+    >>> ball = trimesh.creation.icosphere(2)
+    >>> s = Surface(ball.vertices, ball.faces)
+    >>> bool(s.at_border.any()), s.normals.shape
+    (False, (162, 3))
+    """
+
+    def __init__(self, vertices: Floats, faces: Ints) -> None:
+        self.vertices = vertices
+        self.faces = faces
+        self.normals = vertex_normals(vertices, faces)
+
+    @cached_property
+    def at_border(self) -> Bools:
+        """Vertices at an end of a border edge, (n,)."""
+        return border_vertices(self.faces, len(self.vertices))
+
+    @cached_property
+    def border(self) -> Border:
+        """Tells which points of the surface lie on its border."""
+        return Border(self.faces, len(self.vertices))
+
+    @cached_property
+    def incidence(self) -> tuple[Ints, Ints]:
+        """Faces of each vertex as compressed rows."""
+        return vertex_faces(self.faces, len(self.vertices))
+
+    @cached_property
+    def points(self) -> KDTree:
+        """Search tree over the vertices."""
+        return KDTree(self.vertices, balanced_tree=False, compact_nodes=False)
+
+    @cached_property
+    def triangles(self) -> TriangleTree:
+        """Search tree over the triangles."""
+        return TriangleTree(self.vertices, self.faces)
+
+    def project(self, points: Floats, near: Ints) -> tuple[Ints, Floats, Floats]:
+        """Closest points among the triangles around one vertex of each query.
+
+        Returns
+        -------
+        face : (q,) int64
+        barycentric : (q, 3) float64
+        point : (q, 3) float64
+        """
+        return closest_on_incident(points, near, self.vertices, self.faces, *self.incidence)[:3]
+
+    def normals_at(self, face: Ints, barycentric: Floats) -> Floats:
+        """Unit normals (q, 3), interpolated over the faces."""
+        N = np.einsum("qk,qkj->qj", barycentric, self.normals[self.faces[face]])
+        length = np.linalg.norm(N, axis=1, keepdims=True)
+        unit: Floats = N / np.where(length > 0, length, 1.0)
+        return unit
+
+    def moved(self, move: Similarity) -> "Surface":
+        """The same surface elsewhere; what does not depend on the place is shared."""
+        copy = object.__new__(Surface)
+        copy.vertices = move.apply(self.vertices)
+        copy.faces = self.faces
+        copy.normals = move.rotate(self.normals)
+        for name in ("at_border", "border", "incidence"):
+            copy.__dict__[name] = getattr(self, name)
+        return copy
+
+    def coarsened(self, spacing: float) -> "Surface":
+        """A coarser surface with about one vertex for each cube of the given width.
+
+        Vertices in one cube whose normals share an octant are averaged, so two skins that
+        pass through one cube (lips, an ear and the head behind it) stay apart.
+        """
+        low = self.vertices.min(0)
+        cell = np.floor((self.vertices - low) / spacing).astype(np.int64)
+        octant = ((self.normals > 0) @ np.array([1, 2, 4])).astype(np.int64)
+        width = cell.max(0) + 1
+        key = ((cell[:, 0] * width[1] + cell[:, 1]) * width[2] + cell[:, 2]) * 8 + octant
+        _, group, count = np.unique(key, return_inverse=True, return_counts=True)
+        mean = np.stack([np.bincount(group, x) for x in self.vertices.T], 1) / count[:, None]
+        F = group[self.faces]
+        F = F[(F[:, 0] != F[:, 1]) & (F[:, 1] != F[:, 2]) & (F[:, 2] != F[:, 0])]
+        n = len(mean)
+        a, b, c = np.sort(F, axis=1).T
+        _, first = np.unique((a * n + b) * n + c, return_index=True)
+        F = F[np.sort(first)]
+        used = np.zeros(n, bool)
+        used[F.ravel()] = True
+        return Surface(mean[used], (np.cumsum(used) - 1)[F])
+
+
+def spatial_order(points: Floats) -> Ints:
+    """Order of points along a Morton curve, (n,).
+
+    Neighbours in the order are neighbours in space, and the order of the input does not matter.
+    """
+    low = points.min(0)
+    extent = float((points.max(0) - low).max()) or 1.0
+    cell = ((points - low) * (2**20 / extent)).astype(np.uint64)
+    code = np.zeros(len(points), np.uint64)
+    for axis in range(3):
+        x = cell[:, axis]
+        for shift, mask in (
+            (32, 0x1F00000000FFFF),
+            (16, 0x1F0000FF0000FF),
+            (8, 0x100F00F00F00F00F),
+            (4, 0x10C30C30C30C30C3),
+            (2, 0x1249249249249249),
+        ):
+            x = (x | (x << np.uint64(shift))) & np.uint64(mask)
+        code |= x << np.uint64(axis)
+    order: Ints = np.argsort(code, kind="stable")
+    return order
+
+
+def even_subset(points: Floats, weights: Floats, count: int) -> Ints:
+    """Indices of at most ``count`` points that carry about equal shares of the weight.
+
+    Chosen along the Morton curve, so their number per area follows the weights and the order of
+    the input does not matter.
+    """
+    order = spatial_order(points)
+    order = order[weights[order] > 0]
+    if len(order) <= count:
+        return order
+    reached = np.cumsum(weights[order])
+    at = np.searchsorted(reached, (np.arange(count) + 0.5) / count * reached[-1])
+    chosen: Ints = np.unique(order[np.minimum(at, len(order) - 1)])
+    return chosen
