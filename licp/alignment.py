@@ -219,7 +219,6 @@ def refine_alignment(
     vertices: Floats,
     normals: Floats,
     features: Floats,
-    weights: Floats,
     target: Surface,
     target_features: Floats,
     *,
@@ -236,11 +235,9 @@ def refine_alignment(
     Parameters
     ----------
     vertices, normals : (n, 3) float64
-        Template near the scan, in parts of the template's size.
+        Points of the template near the scan, spread evenly, in parts of the template's size.
     features, target_features : (n, k), (s, k) float64
         :class:`licp.features.HeatCurvature` of both.
-    weights : (n,) float64
-        Areas of the template's vertices, zero where they must not match.
     target : Surface
         The scan in the template's frame.
     usable : (s,) bool, optional
@@ -261,13 +258,13 @@ def refine_alignment(
     )
     allowed = ~target.at_border if usable is None else usable & ~target.at_border
     # Curved places decide: a flat one matches anywhere along itself.
-    held = weights * (0.025 + np.abs(features[:, 1:]).mean(1))
+    held = 0.025 + np.abs(features[:, 1:]).mean(1)
     move = Similarity.identity()
     for _ in range(steps):
         X, N = move.apply(vertices), move.rotate(normals)
         j = index.query(np.hstack([X, kappa * N, gamma * features]), workers=workers)[1]
         P = target.vertices[j]
-        good = allowed[j] & (np.einsum("ij,ij->i", N, target.normals[j]) > 0.5) & (weights > 0)
+        good = allowed[j] & (np.einsum("ij,ij->i", N, target.normals[j]) > 0.5)
         if good.sum() < 4:
             break
         distance = np.linalg.norm(P - X, axis=1)

@@ -437,13 +437,12 @@ class Morpher:
     def _refine(self, matcher: Matcher, rigid: bool) -> Similarity:
         """Small similarity of the template that settles it on the scan."""
         weights = np.where(self._may_match(), self._trust, 0.0)
-        # A few thousand vertices fix seven numbers as well as all of them.
+        # A few thousand vertices with equal shares of the weight fix seven numbers as well as all.
         some = even_subset(self._rest, weights, 4000)
         move = refine_alignment(
             self._rest[some],
             self._normals[some],
             self._curvature.of(self._rest, self._normals)[some],
-            weights[some],
             matcher.target,
             matcher.features,
             usable=None if matcher.ignored is None else ~matcher.ignored,
