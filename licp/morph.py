@@ -220,8 +220,8 @@ class Morpher:
         callback : callable, optional
             Called with an :class:`Iteration` after each one; ends the run if it returns True.
         threads : int, optional
-            For searches and BLAS; all processors of this process if not given.  BLAS threads
-            are a setting of the whole process while this runs.
+            For searches; all processors this process may use if not given.  BLAS is held to one
+            thread of the whole process while this runs.
 
         Returns
         -------
@@ -253,7 +253,7 @@ class Morpher:
             marks = as_landmarks(landmarks).bind(self.template, self._clean.index, self._in_body)
         pose = _start(start, marks)
         watch.lap("read")
-        with _blas(workers):
+        with _one_blas_thread():
             clean_mesh = clean_scan(scan_mesh.vertices, scan_mesh.faces)
             full = Surface(clean_mesh.vertices, clean_mesh.faces)
             watch.lap("prepare")
@@ -594,8 +594,10 @@ def _threads(threads: int | None) -> int:
     return int(threads)
 
 
-def _blas(threads: int) -> AbstractContextManager[Any]:
-    limits: AbstractContextManager[Any] = threadpool_limits(threads, user_api="blas")
+def _one_blas_thread() -> AbstractContextManager[Any]:
+    # The dense blocks of these factors are small: a second BLAS thread doubled the processor time
+    # and the wall time of a morph on a busy machine, and gained nothing on an idle one.
+    limits: AbstractContextManager[Any] = threadpool_limits(1, user_api="blas")
     return limits
 
 
