@@ -7,9 +7,11 @@ z forward.
 """
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Point = tuple[Array, Array, Array]
+Triple = tuple[float, float, float]
 
 EYE = np.array([31.5, 20.0, 67.5])
 """Centre of the left eyeball."""
@@ -20,31 +22,33 @@ CHEILION = 25.0
 """x of the left corner of the mouth."""
 
 
-def _ellipsoid(p: Array, centre: ArrayLike, radii: ArrayLike) -> Array:
+def _ellipsoid(p: Point, centre: Triple, radii: Triple) -> Array:
     """Approximate signed distance, exact to first order on the surface."""
-    q = (p - np.asarray(centre)) / np.asarray(radii)
-    k = np.sqrt((q * q).sum(1))
-    q /= np.asarray(radii)
-    return np.asarray(k * (k - 1) / np.maximum(np.sqrt((q * q).sum(1)), 1e-9))
+    u, v, w = ((q - c) / r for q, c, r in zip(p, centre, radii, strict=True))
+    k = np.sqrt(u * u + v * v + w * w)
+    u, v, w = (q / r for q, r in zip((u, v, w), radii, strict=True))
+    return np.asarray(k * (k - 1) / np.maximum(np.sqrt(u * u + v * v + w * w), 1e-9))
 
 
-def _capsule(p: Array, a: ArrayLike, b: ArrayLike, ra: float, rb: float) -> Array:
+def _capsule(p: Point, a: Triple, b: Triple, ra: float, rb: float) -> Array:
     """Distance to a rod whose radius goes from ra to rb."""
-    start, axis = np.asarray(a, float), np.asarray(b, float) - np.asarray(a, float)
-    t = np.clip((p - start) @ axis / (axis @ axis), 0, 1)
-    q = p - start - t[:, None] * axis
-    return np.asarray(np.sqrt((q * q).sum(1)) - ra - t * (rb - ra))
+    axis = tuple(e - s for s, e in zip(a, b, strict=True))
+    u, v, w = (q - s for q, s in zip(p, a, strict=True))
+    t = (u * axis[0] + v * axis[1] + w * axis[2]) / (axis[0]**2 + axis[1]**2 + axis[2]**2)
+    t = np.minimum(np.maximum(t, 0), 1)
+    u, v, w = (q - t * e for q, e in zip((u, v, w), axis, strict=True))
+    return np.asarray(np.sqrt(u * u + v * v + w * w) - ra - t * (rb - ra))
 
 
 def _join(f: Array, g: Array, k: float) -> Array:
     """Union whose seam is rounded over a width of k (twice differentiable)."""
     h = np.maximum(k - np.abs(f - g), 0) / k
-    return np.minimum(f, g) - h**3 * (k / 6)
+    return np.minimum(f, g) - h * h * h * (k / 6)
 
 
-def _bump(p: Array, centre: ArrayLike, sigma: ArrayLike) -> Array:
-    q = (p - np.asarray(centre)) / np.asarray(sigma)
-    return np.exp(-0.5 * (q * q).sum(1))
+def _bump(p: Point, centre: Triple, sigma: Triple) -> Array:
+    u, v, w = ((q - c) / r for q, c, r in zip(p, centre, sigma, strict=True))
+    return np.exp(-0.5 * (u * u + v * v + w * w))
 
 
 def _groove(s: Array, width: float) -> Array:
@@ -53,8 +57,8 @@ def _groove(s: Array, width: float) -> Array:
 
 def smoothstep(x: Array, low: float, high: float) -> Array:
     """0 below low, 1 above high, twice differentiable between."""
-    t = np.clip((x - low) / (high - low), 0, 1)
-    return t**3 * (t * (6 * t - 15) + 10)
+    t = np.minimum(np.maximum((x - low) / (high - low), 0), 1)
+    return np.asarray(t * t * t * (t * (6 * t - 15) + 10))
 
 
 def mouth_line(x: Array) -> Array:
@@ -83,9 +87,9 @@ def lid_lines(x: Array) -> tuple[Array, Array]:
 
 def implicit(points: Array) -> Array:
     """Signed function of the mean head without ears, eyelid openings and mouth opening."""
-    p = points.copy()
-    p[:, 0] = np.sqrt(p[:, 0] ** 2 + 1.0)  # mirror without a crease in the middle
-    x, y, z = p.T
+    x, y, z = points.T.copy()
+    x = np.sqrt(x * x + 1.0)  # mirror without a crease in the middle
+    p = x, y, z
     f = _join(_ellipsoid(p, (0, 47, 17), (66, 81, 75)),
               _ellipsoid(p, (0, 47, -20), (75, 85, 79)), 30)
     f = _join(f, _ellipsoid(p, (0, -16, 34), (63, 62, 53)), 30)
@@ -107,7 +111,7 @@ def implicit(points: Array) -> Array:
     fold = (x - 19 - 0.42 * (-24 - y)) * 0.9
     f += 2.0 * _groove(fold, 3.5) * smoothstep(-y, 22, 32) * (1 - smoothstep(-y, 46, 60)) * (z > 30)
     # eyeball under the lids, lid crease, lower lid fold
-    lid = _ellipsoid(p, EYE + [0, 0, 0.3], (15.0, EYE_RADIUS + 1.5, EYE_RADIUS + 1.5))
+    lid = _ellipsoid(p, (EYE[0], EYE[1], EYE[2] + 0.3), (15.0, EYE_RADIUS + 1.5, EYE_RADIUS + 1.5))
     f = _join(f, lid, 8)
     lower, upper = lid_lines(x)
     near = smoothstep(x, 13, 22) * (1 - smoothstep(x, 42, 52)) * smoothstep(z, 40, 60)

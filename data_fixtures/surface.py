@@ -64,6 +64,11 @@ class MeanPoints:
     mouth: Bool
     eye: Bool
 
+    def part(self, rows: slice | NDArray[np.int64]) -> "MeanPoints":
+        """Some of the points."""
+        return MeanPoints(self.position[rows], self.ear[rows], self.lower[rows], self.mouth[rows],
+                          self.eye[rows])
+
 
 def _root(start: Array, direction: Array, low: float, high: float) -> Array:
     """Distance along each ray at which the implicit head changes from inside to outside."""
@@ -154,9 +159,15 @@ def neck_angle(domain: Array) -> Array:
 
 
 def _cast(domain: Array) -> Array:
-    ray = _turn(domain, _to_ray)
+    """Where rays leave the head; below the end of the neck, a sweep over the shoulders."""
+    beyond = np.maximum(1 - neck_angle(domain) / NECK_ANGLE, 0)
+    ray = _turn(domain, lambda psi, a: _to_ray(np.maximum(psi, NECK_ANGLE), a))
     start = np.broadcast_to(CENTRE, ray.shape)
-    return CENTRE + _root(start, ray, 15.0, 300.0)[:, None] * ray
+    p = CENTRE + _root(start, ray, 15.0, 300.0)[:, None] * ray
+    out = p[:, [0, 2]] - [0, -28]
+    p[:, [0, 2]] += (beyond**2)[:, None] * out * [2.2, 0.7]
+    p[:, 1] -= 22 * beyond + 38 * beyond**2
+    return p
 
 
 def frontal(x: Array, y: Array) -> Array:
@@ -328,7 +339,9 @@ def mean_points(domain: Array) -> MeanPoints:
     ray = p - EYE
     distance = np.linalg.norm(ray, axis=1)
     ray /= distance[:, None]
-    p += (rim * (EYE_RADIUS + 0.15 * ~eye + eye * _cornea(ray) - distance))[:, None] * ray
+    turn = np.where(eye, EYE_RADIUS + _cornea(ray) - distance,
+                    np.maximum(EYE_RADIUS + 0.15 - distance, -3.0))
+    p += (rim * turn)[:, None] * ray
     # nostrils
     q = (np.stack([x, y, z], 1) - [6.8, -25.5, 100.0]) / [2.6, 3.2, 4.6]
     p += 6.0 * np.exp(-0.5 * (q * q).sum(1) ** 1.5)[:, None] * [0.0, 0.93, -0.37]

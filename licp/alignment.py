@@ -27,11 +27,11 @@ _ALIKE = 0.37
 _DIRECTIONS, _ROLLS = 48, 10
 # Weight of normals against positions in the search, in root-mean-square radii of the shape.
 _NORMAL_WEIGHT = 0.4
-# Curvature in the search: radii of its heat kernels in the same unit (about 11 and 28 mm), and the
+# Curvature in the search: radii of its heat kernels in the same unit (about 7, 13 and 28 mm), and the
 # weight of the clipped features.  They tell a face from the back of a head, and nose and sockets
 # from a chin, where little of the head is there.
-_CURVATURE_SCALES = (0.1, 0.25)
-_CURVATURE_WEIGHT = 0.8
+_CURVATURE_SCALES = (0.06, 0.12, 0.25)
+_CURVATURE_WEIGHT = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,7 +182,7 @@ class _Level:
         c = len(s)
         source = np.concatenate([np.broadcast_to(self.T, (c, *self.T.shape)), self.T[k]], 1)
         target = np.concatenate([self.S[j], np.broadcast_to(self.S, (c, *self.S.shape))], 1)
-        weight = np.concatenate([self.belief(d) ** 2 / d.shape[1], self.belief(e) ** 2 / e.shape[1]], 1)
+        weight = np.concatenate([_belief(d, self.reach) ** 2 / d.shape[1], _belief(e, self.reach) ** 2 / e.shape[1]], 1)
         s, R, t = fit_similarities(source, target, weight, with_scale)
         # A pose that shrinks to a point, or swallows everything, has lost the other shape.
         return np.clip(s, 0.4, 2.5) if with_scale else s, R, t
@@ -190,13 +190,14 @@ class _Level:
     def cost(self, s: Floats, R: Floats, t: Floats) -> Floats:
         """Part of both shapes that the other one does not explain, 0 to 2, (c,)."""
         d, _, e, _ = self.match(s, R, t)
-        total: Floats = 2.0 - self.belief(d).mean(1) - self.belief(e).mean(1)
+        total: Floats = 2.0 - _belief(d, self.reach).mean(1) - _belief(e, self.reach).mean(1)
         return total
 
-    def belief(self, d: Floats) -> Floats:
-        """One for perfect pairs, half at the reach; its square is the Geman-McClure weight."""
-        b: Floats = 1.0 / (1.0 + (d / self.reach) ** 2)
-        return b
+
+def _belief(d: Floats, reach: float) -> Floats:
+    """One for perfect pairs, half at the reach; its square is the Geman-McClure weight."""
+    b: Floats = 1.0 / (1.0 + (d / reach) ** 2)
+    return b
 
 
 def _distinct(cost: Floats, R: Floats, count: int) -> list[int]:
@@ -224,7 +225,7 @@ def refine_alignment(
     *,
     usable: NDArray[np.bool_] | None = None,
     with_scale: bool = True,
-    steps: int = 15,
+    steps: int = 20,
     workers: int = 1,
 ) -> Similarity:
     """Similarity ICP on positions, normals and curvature features.
@@ -251,6 +252,8 @@ def refine_alignment(
     # The same weights as in the first stages of the schedule: 40 mm per unit normal, and 64 mm
     # per unit curvature, of a 400 mm template.
     kappa, gamma = 0.1, 0.16
+    # Pairs lose their say at a feature distance of 40 mm: parts that the scan lacks must not pull.
+    reach = 0.1
     index = KDTree(
         np.hstack([target.vertices, kappa * target.normals, gamma * target_features]),
         balanced_tree=False,
@@ -262,12 +265,10 @@ def refine_alignment(
     move = Similarity.identity()
     for _ in range(steps):
         X, N = move.apply(vertices), move.rotate(normals)
-        j = index.query(np.hstack([X, kappa * N, gamma * features]), workers=workers)[1]
-        P = target.vertices[j]
-        good = allowed[j] & (np.einsum("ij,ij->i", N, target.normals[j]) > 0.5)
-        if good.sum() < 4:
+        d, j = index.query(np.hstack([X, kappa * N, gamma * features]), workers=workers)
+        facing = np.einsum("ij,ij->i", N, target.normals[j]) > 0.5
+        weight = np.where(allowed[j] & facing, held * _belief(d, reach) ** 2, 0.0)
+        if np.count_nonzero(weight) < 4:
             break
-        distance = np.linalg.norm(P - X, axis=1)
-        good &= distance <= np.quantile(distance[good], 0.9)
-        move = fit_similarity(vertices[good], P[good], held[good], with_scale)
+        move = fit_similarity(vertices, target.vertices[j], weight, with_scale)
     return move

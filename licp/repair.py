@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
 
 from licp.errors import MeshError
 from licp.geometry import (
@@ -46,6 +47,12 @@ _DEBRIS = 0.01
 _SUSPECT = 0.5
 _SPIKE = 3.5
 _FLANK = 1.2
+# Cuts, see _cuts: neighbours within one degree, the whole region within one degree of its mean on
+# average, at least this many faces, between these shares of the whole area. Measured skin that
+# flat and that large does not exist; a shape that is mostly flat is no head with a cut.
+_COPLANAR = np.cos(np.deg2rad(1.0))
+_CUT_FACES = 20
+_CUT_SHARE = (0.005, 0.4)
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,8 @@ class RepairReport:
         Edges of one face: around holes and the rim.
     components
         Connected parts of the result.
+    cut_faces
+        Faces of plane cuts that close a scan below or behind; removed by :func:`clean_scan`.
     spike_vertices, debris_components, debris_vertices
         Removed by :func:`clean_scan`.
     """
@@ -88,6 +97,7 @@ class RepairReport:
     non_manifold_edges: int = 0
     border_edges: int = 0
     components: int = 1
+    cut_faces: int = 0
     spike_vertices: int = 0
     debris_components: int = 0
     debris_vertices: int = 0
@@ -183,7 +193,10 @@ def clean(vertices: ArrayLike, faces: ArrayLike) -> CleanMesh:
 
 
 def clean_scan(vertices: ArrayLike, faces: ArrayLike) -> CleanMesh:
-    """Like :func:`clean`, and without spikes and debris.
+    """Like :func:`clean`, and without plane cuts, spikes and debris.
+
+    *Cuts* are connected plane regions of at least 20 faces and 0.5 % of the area, as left where a
+    volume or a bust was cut off and closed: no part of a head, so they become an open border.
 
     *Spikes* are vertices that stick out of the surface around them (a ring three to four edges
     away) and drag their edges with them: height times mean edge length, both in units of the
@@ -254,12 +267,14 @@ def _repair(vertices: ArrayLike, faces: ArrayLike, scan: bool) -> CleanMesh:
     if turned.any():
         F, N = _turn(turned[labels[F[:, 0]]], F, N)
 
-    spikes = debris = debris_parts = 0
+    cuts = spikes = debris = debris_parts = 0
     if scan:
+        cut = _cuts(N, A, sides, counts)
+        cuts = int(cut.sum())
         spike = _spikes(V, F, N, E)
         spikes = int(spike.sum())
-        keep = ~spike[F].any(1) if spikes else np.ones(len(F), bool)
-        if spikes:
+        keep = ~cut & ~spike[F].any(1) if spikes else ~cut
+        if spikes or cuts:
             labels = components(F[keep], n)
         part = labels[F[:, 0]]
         area = np.bincount(part[keep], A[keep])
@@ -288,6 +303,7 @@ def _repair(vertices: ArrayLike, faces: ArrayLike, scan: bool) -> CleanMesh:
         non_manifold_edges=int((counts > 2).sum()),
         border_edges=int((counts == 1).sum()),
         components=parts,
+        cut_faces=cuts,
         spike_vertices=spikes,
         debris_components=debris_parts,
         debris_vertices=debris,
@@ -343,6 +359,28 @@ def _inside_out(V: Floats, F: Ints, labels: Ints, border: Ints) -> tuple[Bools, 
     follows = ~closed & (area < _INDEPENDENT * area[largest])
     turned[follows] = turned[largest]
     return turned, bool(turned[largest])
+
+
+def _cuts(N: Floats, A: Floats, sides: Ints, counts: Ints) -> Bools:
+    """Faces of large plane regions, (m,)."""
+    m = len(N)
+    order = np.argsort(sides.ravel(), kind="stable")
+    a, b = order[counts[sides.ravel()[order]] == 2].reshape(-1, 2).T // 3
+    even = np.einsum("ij,ij->i", N[a], N[b]) > _COPLANAR
+    graph = sparse.coo_array((np.ones(int(even.sum()), bool), (a[even], b[even])), shape=(m, m))
+    region = sparse.csgraph.connected_components(graph, directed=False)[1]
+    area = np.bincount(region, A)
+    mean = np.stack([np.bincount(region, A * x) for x in N.T], 1)
+    share = area / area.sum()
+    cut = (
+        (np.bincount(region) >= _CUT_FACES)
+        & (share >= _CUT_SHARE[0])
+        & (np.linalg.norm(mean, axis=1) >= _COPLANAR * area)
+    )
+    if share[cut].sum() > _CUT_SHARE[1]:
+        return np.zeros(m, bool)
+    flags: Bools = cut[region]
+    return flags
 
 
 def _spikes(V: Floats, F: Ints, N: Floats, E: Ints) -> Bools:

@@ -1,0 +1,146 @@
+"""What this installation runs on, and what would make it faster."""
+
+import importlib
+import importlib.metadata
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+from numba.core.dispatcher import Dispatcher
+from threadpoolctl import threadpool_info
+
+from licp import __version__
+from licp.morph import _threads
+from licp.solver import backends
+
+__all__ = ["describe", "installation"]
+
+_PACKAGES = ("numpy", "scipy", "numba", "trimesh", "scikit-sparse")
+
+_HOW_CHOLMOD = (
+    "CHOLMOD factorises faster.  Debian, Ubuntu: apt-get install libsuitesparse-dev "
+    'libopenblas-dev, then pip install "licp[cholmod]"; conda: conda install -c conda-forge '
+    "scikit-sparse"
+)
+_HOW_BLAS = (
+    "CHOLMOD seems to run on a reference BLAS, with which it factorises several times slower.  "
+    "Debian, Ubuntu: apt-get install libopenblas-dev"
+)
+
+
+def installation() -> dict[str, Any]:
+    """Versions, processors, BLAS libraries, solver back end and compiled kernels.
+
+    Returns
+    -------
+    dict
+        Plain values, ready for JSON: ``licp``, ``python``, ``platform``, ``packages`` (version or
+        None), ``processors`` (``total``, ``usable``), ``blas`` (list of ``library``, ``version``,
+        ``threads``, ``path``), ``backend`` (``active``, ``available``, ``advice``) and ``kernels``
+        (``folders``, ``compiled``, ``total``).
+
+    Examples
+    --------
+    >>> installation()["backend"]["active"] in ("cholmod", "scipy")
+    True
+    """
+    available = backends()  # loads CHOLMOD, and with it the BLAS that it is linked to
+    blas = [
+        {
+            "library": pool["internal_api"],
+            "version": pool["version"],
+            "threads": pool["num_threads"],
+            "path": pool["filepath"],
+        }
+        for pool in threadpool_info()
+        if pool["user_api"] == "blas"
+    ]
+    return {
+        "licp": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "processors": {"total": os.cpu_count() or 1, "usable": _threads(None)},
+        "blas": blas,
+        "backend": {
+            "active": available[0],
+            "available": list(available),
+            "advice": _advice(available[0], [library["path"] for library in blas]),
+        },
+        "kernels": _kernels(),
+    }
+
+
+def describe(info: dict[str, Any]) -> str:
+    """Lay out what :func:`installation` returns as lines to read."""
+    backend, kernels, processors = info["backend"], info["kernels"], info["processors"]
+    rows = [
+        ("licp", info["licp"]),
+        ("Python", f"{info['python']} on {info['platform']}"),
+        *((name, version or "not installed") for name, version in info["packages"].items()),
+        ("processors", f"{processors['usable']} usable of {processors['total']}"),
+        *(
+            ("BLAS", f"{b['library']} {b['version'] or '?'}, {b['threads']} threads, {b['path']}")
+            for b in info["blas"]
+        ),
+        ("back end", backend["active"]),
+        (
+            "kernels",
+            f"{kernels['compiled']} of {kernels['total']} compiled, in "
+            + (", ".join(kernels["folders"]) or "no folder"),
+        ),
+    ]
+    if backend["advice"]:
+        rows.append(("advice", backend["advice"]))
+    return "\n".join(f"{name:14s} {value}" for name, value in rows)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _advice(active: str, libraries: list[str]) -> str | None:
+    if active != "cholmod":
+        try:
+            importlib.import_module("sksparse.cholmod")
+        except ModuleNotFoundError:
+            return _HOW_CHOLMOD
+        except (ImportError, OSError) as error:
+            return f"scikit-sparse is installed but does not work ({error}).  {_HOW_CHOLMOD}"
+    # Wheels of NumPy and SciPy bring a BLAS for themselves, which CHOLMOD never uses; an
+    # optimised one for CHOLMOD is another one.  A reference BLAS is not a thread pool: not listed.
+    private = ("numpy.libs", "scipy.libs", "numpy/.dylibs", "scipy/.dylibs")
+    if all(any(p in Path(path).as_posix() for p in private) for path in libraries):
+        return _HOW_BLAS
+    return None
+
+
+def _kernels() -> dict[str, Any]:
+    """Numba kernels of the modules that are loaded, and where their machine code is kept."""
+    kernels = {
+        value
+        for name, module in sys.modules.items()
+        if name.startswith("licp.")
+        for value in vars(module).values()
+        if isinstance(value, Dispatcher) and value.py_func.__module__.startswith("licp.")
+    }
+    folders = {Path(k.stats.cache_path) for k in kernels if k.stats.cache_path}
+    compiled = sum(
+        any(
+            Path(k.stats.cache_path).glob(
+                f"{k.py_func.__module__.rpartition('.')[2]}.{k.py_func.__qualname__}-*.nbi"
+            )
+        )
+        for k in kernels
+        if k.stats.cache_path
+    )
+    return {
+        "folders": sorted(map(str, folders)),
+        "compiled": compiled,
+        "total": len(kernels),
+    }

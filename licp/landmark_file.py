@@ -1,0 +1,174 @@
+"""Landmarks from text and JSON files."""
+
+import json
+import math
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from licp.errors import LandmarkError
+from licp.landmarks import Landmarks
+from licp.mesh import Mesh
+
+__all__ = ["load_landmarks"]
+
+_COLUMNS = ["vertex", "x", "y", "z", "confidence"]
+
+
+def load_landmarks(path: str | os.PathLike[str], template: Mesh) -> Landmarks:
+    """Read landmarks and check them against the template.
+
+    Parameters
+    ----------
+    path : path
+        Text has one landmark a line: ``vertex x y z [confidence]``, separated by blanks, commas or
+        semicolons, with a header or without; ``#`` starts a comment.  JSON is a list of objects
+        with ``"position": [x, y, z]``, either ``"vertex": id`` or ``"face": id`` and
+        ``"barycentric": [u, v, w]``, and possibly ``"confidence": c``; the position may be null
+        where the confidence is 0.  Ids start at 0; positions are in the frame and unit of the
+        scan.
+    template : Mesh
+        The mesh that ids refer to.
+
+    Raises
+    ------
+    LandmarkError
+        If the file cannot be read or does not fit the template; with the line, or the place in
+        the list.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> triangle = Mesh([[0, 0, 0], [1, 0, 0], [0, 1, 0]], [[0, 1, 2]])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     name = pathlib.Path(folder, "marks.csv")
+    ...     _ = name.write_text("vertex,x,y,z\\n2,10,0,5  # nose\\n")
+    ...     load_landmarks(name, triangle).positions.tolist()
+    [[10.0, 0.0, 5.0]]
+    """
+    path = Path(path)
+    try:
+        text = path.read_text("utf-8-sig")
+    except OSError as error:
+        raise LandmarkError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise LandmarkError(f"{path}: is not a text file") from error
+    entries = _from_json(text, path) if text.lstrip()[:1] in ("[", "{") else _from_text(text, path)
+    if not entries:
+        raise LandmarkError(f"{path}: no landmarks in the file")
+
+    n = len(template.vertices)
+    # Some face of each vertex, so that all landmarks can be points of faces.
+    face_of = np.full(n, -1, np.int64)
+    face_of[template.faces] = np.arange(len(template.faces))[:, None]
+    faces, weights, positions, confidence = [], [], [], []
+    for place, vertex, face, bary, position, c in entries:
+        if vertex is not None:
+            if not 0 <= vertex < n:
+                raise LandmarkError(
+                    f"{place}: the template has no vertex {vertex}: its {n} are 0 to {n - 1}"
+                )
+            face = int(face_of[vertex])
+            if face < 0:
+                raise LandmarkError(f"{place}: no face of the template uses vertex {vertex}")
+            bary = (template.faces[face] == vertex).astype(float).tolist()
+        elif not 0 <= face < len(template.faces):
+            raise LandmarkError(
+                f"{place}: the template has no face {face}: its {len(template.faces)} triangles "
+                f"are 0 to {len(template.faces) - 1}"
+            )
+        if not (math.isfinite(c) and c >= 0):
+            raise LandmarkError(f"{place}: a confidence must be finite and not negative, not {c}")
+        if c > 0 and not all(map(math.isfinite, position)):
+            raise LandmarkError(f"{place}: the position is missing, which needs confidence 0")
+        if min(bary) < -1e-6 or not abs(sum(bary) - 1) <= 1e-3:
+            raise LandmarkError(
+                f"{place}: barycentric coordinates must add up to 1, none negative, not {bary}"
+            )
+        faces.append(face)
+        weights.append(bary)
+        positions.append(position)
+        confidence.append(c)
+    return Landmarks((np.array(faces), np.array(weights)), positions, confidence)
+
+
+_Entry = tuple[str, int | None, Any, Any, list[float], float]
+
+
+def _from_text(text: str, path: Path) -> list[_Entry]:
+    entries: list[_Entry] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        fields = re.split(r"\s*[,;]\s*|\s+", line.partition("#")[0].strip())
+        if fields == [""]:
+            continue
+        place = f"{path}, line {number}"
+        if not entries and [f.lower() for f in fields] in (_COLUMNS, _COLUMNS[:4]):
+            continue
+        if len(fields) not in (4, 5):
+            raise LandmarkError(
+                f"{place}: expected vertex, x, y, z and possibly confidence, found {len(fields)} "
+                "values"
+            )
+        try:
+            vertex = int(fields[0])
+        except ValueError:
+            raise LandmarkError(f"{place}: {fields[0]!r} is not a vertex number") from None
+        try:
+            numbers = [float(f) for f in fields[1:]]
+        except ValueError as error:
+            raise LandmarkError(f"{place}: {error}") from None
+        c = numbers[3] if len(numbers) == 4 else 1.0
+        entries.append((place, vertex, None, None, numbers[:3], c))
+    return entries
+
+
+def _from_json(text: str, path: Path) -> list[_Entry]:
+    try:
+        items = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise LandmarkError(
+            f"{path}, line {error.lineno}: not valid JSON: {error.msg}"
+        ) from error
+    if not isinstance(items, list):
+        raise LandmarkError(f"{path}: expected a list of landmarks")
+    entries: list[_Entry] = []
+    for number, item in enumerate(items, 1):
+        place = f"{path}, landmark {number} of {len(items)}"
+        if not isinstance(item, dict):
+            raise LandmarkError(f'{place}: expected an object {{"vertex": ..., "position": ...}}')
+        known = {"vertex", "face", "barycentric", "position", "confidence"}
+        if ("vertex" in item) == ("face" in item) or ("face" in item) != ("barycentric" in item):
+            raise LandmarkError(
+                f'{place}: needs either "vertex", or "face" and "barycentric", found '
+                + (", ".join(sorted(known & set(item))) or "neither")
+            )
+        key = "vertex" if "vertex" in item else "face"
+        index = item[key]
+        if isinstance(index, bool) or not isinstance(index, int):
+            raise LandmarkError(f"{place}: {key} must be a whole number, not {index!r}")
+        confidence = item.get("confidence", 1.0)
+        if isinstance(confidence, bool) or not isinstance(confidence, (int, float)):
+            raise LandmarkError(f"{place}: confidence must be a number, not {confidence!r}")
+        position = item.get("position")
+        entries.append((
+            place,
+            index if key == "vertex" else None,
+            index if key == "face" else None,
+            _triple(item["barycentric"], place, "barycentric") if key == "face" else None,
+            [math.nan] * 3 if position is None else _triple(position, place, "position"),
+            float(confidence),
+        ))
+    return entries
+
+
+def _triple(value: Any, place: str, name: str) -> list[float]:
+    if not (
+        isinstance(value, list)
+        and len(value) == 3
+        and all(isinstance(x, (int, float)) and not isinstance(x, bool) for x in value)
+    ):
+        raise LandmarkError(f"{place}: {name} must be a list of three numbers, not {value!r}")
+    return [float(x) for x in value]
