@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import dijkstra
 
-from .identity import EXPRESSION, IDENTITY, Displacements
+from .identity import EXPRESSION, IDENTITY, displace
 from .layout import Layout, layout
 from .sampling import fibonacci_sphere, hull
 from .sculpt import CANTHI, CHEILION, EYE, lid_lines, mouth_line, smoothstep, vermilion
@@ -45,7 +45,7 @@ _JAW = np.array([[0, -99, 83], [16, -97, 77], [31, -91, 64], [45, -82, 48], [55,
 _BROW = np.array([[8, 35], [16, 41], [26, 43.5], [37, 42], [48, 35]], float)
 _NOSE = np.array([[0, 22], [0, 9.5], [0, -3], [0, -14]], float)
 _NOSE_BASE = np.array([[0, -29], [7, -28], [14, -25]], float)
-_BLOCK = 20000
+_BLOCK = 8192
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,8 @@ class Template:
     mirror: Int
 
 
-def _coefficients(names: tuple[str, ...], values: Coefficients) -> Array:
+def coefficients(names: tuple[str, ...], values: Coefficients) -> Array:
+    """Parameters as an array, whichever way they were given."""
     if values is None:
         return np.zeros(len(names))
     if isinstance(values, Mapping):
@@ -123,24 +124,21 @@ def surface(domain: Array, identity: Coefficients = None, expression: Coefficien
 
 def deform(mean: MeanPoints, identity: Coefficients, expression: Coefficients) -> Array:
     """Move points of the mean head to another head (blockwise, to save memory)."""
-    i, e = _coefficients(IDENTITY, identity), _coefficients(EXPRESSION, expression)
-    parts = [Displacements.at(mean.part(slice(k, k + _BLOCK))).apply(i, e)
-             for k in range(0, len(mean.position), _BLOCK)]
-    return np.concatenate(parts)
+    i, e = coefficients(IDENTITY, identity), coefficients(EXPRESSION, expression)
+    return np.concatenate([displace(mean.part(slice(k, k + _BLOCK)), i, e)
+                           for k in range(0, len(mean.position), _BLOCK)])
 
 
 @dataclass(frozen=True)
 class _Model:
     layout: Layout
     mean: MeanPoints
-    fields: Displacements
 
 
 @cache
 def _model(resolution: int) -> _Model:
     plan = layout(resolution)
-    mean = mean_points(plan.domain)
-    return _Model(plan, mean, Displacements.at(mean))
+    return _Model(plan, mean_points(plan.domain))
 
 
 @cache
@@ -169,21 +167,22 @@ def head(identity: Coefficients = None, expression: Coefficients = None, resolut
     -------
     (n, 3) float64, mm
     """
-    i, e = _coefficients(IDENTITY, identity), _coefficients(EXPRESSION, expression)
-    vertices = _model(resolution).fields.apply(i, e)
+    i, e = coefficients(IDENTITY, identity), coefficients(EXPRESSION, expression)
+    vertices = deform(_model(resolution).mean, i, e)
     if not eyeballs:
         return vertices
-    front = EYE + [0, 0, 13]
+    front = EYE + np.array([0.0, 0, 13])
     both = np.stack([front, front * [-1, 1, 1]])
     zero, no = np.zeros(2), np.zeros(2, bool)
     shift = deform(MeanPoints(both, zero, zero, no, no), i, e) - both
-    balls = [eyeball(_eyes(resolution)[0], side) + d for side, d in zip((1, -1), shift, strict=True)]
+    directions = _eyes(resolution)[0]
+    balls = [eyeball(directions, side) + d for side, d in zip((1, -1), shift, strict=True)]
     return np.concatenate([vertices, *balls])
 
 
 def _marks() -> Array:
     """Mean positions of the 68 landmarks, before lips and lids are rolled in."""
-    def front(xy: Array) -> Array:
+    def front(xy: ArrayLike) -> Array:
         return frontal(*np.asarray(xy, float).T)
 
     def both(left: Array) -> Array:  # from the subject's right to the left, middle shared
@@ -240,8 +239,10 @@ def _landmarks(model: _Model) -> Int:
 
 
 def texture_coordinates(domain: Array) -> Array:
-    """One seamless map of the whole head: the crown in the middle, the face below it, the neck
-    round the edge; the face is enlarged."""
+    """Map the whole head without a seam.
+
+    The crown is in the middle, the face below it, the neck round the edge; the face is enlarged.
+    """
     psi = np.pi - neck_angle(domain)
     r = np.interp(psi, np.deg2rad([0, 60, 130, 158, 180]), [0, 0.14, 0.41, 0.47, 0.495])
     a = np.arctan2(domain[:, 0], domain @ np.cross(NECK_AXIS, [1.0, 0, 0]))

@@ -133,41 +133,44 @@ def _identity_fields(m: _Place) -> dict[str, tuple[Array | float, ...]]:
     }
 
 
-@dataclass(frozen=True)
-class Displacements:
-    """The fields at fixed points, so that many heads can be made of them quickly."""
+def displace(points: MeanPoints, identity: Array, expression: Array) -> Array:
+    """Move points of the mean head to another head.
 
-    mean: Array
-    identity: Array
-    jaw: Array
-    smile: Array
-    brow: Array
+    Parameters
+    ----------
+    points : MeanPoints
+        n of them.
+    identity : (48,) float64
+        In the order of IDENTITY.
+    expression : (3,) float64
+        In the order of EXPRESSION.
 
-    @classmethod
-    def at(cls, points: MeanPoints) -> "Displacements":
-        """Evaluate all fields at points of the mean head."""
-        x, y, z = points.position.T
-        m = _Place(x, y, z, np.tanh(x / 3), points.ear, points.lower)
+    Returns
+    -------
+    (n, 3) float64
+    """
+    x, y, z = points.position.T.copy()
+    m = _Place(x, y, z, np.tanh(x / 3), points.ear, points.lower)
+    v = [x.copy(), y.copy(), z.copy()]
+    if identity.any():
         fields = _identity_fields(m)
-        basis = np.empty((len(IDENTITY), len(x), 3))
-        for k, name in enumerate(IDENTITY):
-            for j, part in enumerate(fields[name]):
-                basis[k, :, j] = part
-        jaw = points.lower * smoothstep(z, -8, 45) * (1 - smoothstep(-y, 98, 140))
+        for amount, name in zip(identity, IDENTITY, strict=True):
+            for axis, part in zip(v, fields[name], strict=True):
+                if amount and not isinstance(part, float):
+                    axis += amount * part
+    jaw_open, smile, brow_raise = expression
+    if smile:
         corner = m.bump((CHEILION, -48, 86), (13, 12, 16))
         apple = m.bump((38, -10, 76), (15, 12, 18))
-        smile = np.stack([m.side * (5.0 * corner + 0.8 * apple), 4.0 * corner + 2.2 * apple,
-                          -3.2 * corner + 1.6 * apple], 1)
-        brow = np.zeros_like(smile)
-        brow[:, 1] = 5.0 * m.bump((28, 42, 88), (28, 13, 20))
-        return cls(points.position, basis, jaw, smile, brow)
-
-    def apply(self, identity: Array, expression: Array) -> Array:
-        """Vertices (n, 3) of one head."""
-        v = self.mean + np.tensordot(identity, self.identity, 1)
-        v = v + expression[1] * self.smile + expression[2] * self.brow
-        angle = np.deg2rad(17.0) * expression[0] * self.jaw  # round the axis of the jaw joints
-        y, z = v[:, 1] - 2.0, v[:, 2] - 8.0
-        v[:, 1] = 2.0 + np.cos(angle) * y - np.sin(angle) * z
-        v[:, 2] = 8.0 + np.sin(angle) * y + np.cos(angle) * z
-        return np.asarray(v)
+        v[0] += smile * m.side * (5.0 * corner + 0.8 * apple)
+        v[1] += smile * (4.0 * corner + 2.2 * apple)
+        v[2] += smile * (1.6 * apple - 3.2 * corner)
+    if brow_raise:
+        v[1] += brow_raise * 5.0 * m.bump((28, 42, 88), (28, 13, 20))
+    if jaw_open:  # turn round the axis of the jaw joints
+        jaw = points.lower * smoothstep(z, -8, 45) * (1 - smoothstep(-y, 98, 140))
+        angle = np.deg2rad(17.0) * jaw_open * jaw
+        up, ahead = v[1] - 2.0, v[2] - 8.0
+        v[1] = 2.0 + np.cos(angle) * up - np.sin(angle) * ahead
+        v[2] = 8.0 + np.sin(angle) * up + np.cos(angle) * ahead
+    return np.stack(v, 1)

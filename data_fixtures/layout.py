@@ -1,7 +1,8 @@
-"""The template's triangulation of the domain: symmetric, with edges along lids, lips and midline."""
+"""The template's triangulation of the domain: symmetric, edges along lids, lips and midline."""
 
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 from matplotlib.path import Path as Polygon
@@ -160,7 +161,7 @@ def layout(resolution: int) -> Layout:
     m = len(middle)
     start = np.cumsum([m, *map(len, loops)])
     up_lid, low_lid, up_lip, low_lip, neck, up_red, low_red, rim = (
-        np.arange(a, b) for a, b in zip(start[:-1], start[1:], strict=True))
+        np.arange(a, b) for a, b in pairwise(start))
     under, low = np.cumsum([len(curve["midline_chin"]) - 1, len(curve["midline_lower_lip"])])
     over = low + len(curve["midline_upper_lip"]) - 1
     up_lip, corner = np.r_[low, up_lip], up_lip[-1]
@@ -199,7 +200,7 @@ def layout(resolution: int) -> Layout:
     a, b, c = flat[triangles[:, 0]], flat[triangles[:, 1]], flat[triangles[:, 2]]
     turn = (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]
     triangles[turn < 0] = triangles[turn < 0][:, ::-1]
-    half = flip(mean_points(domain).position, triangles[on_skin((a + b + c) / 3)])
+    half = flip(mean_points(domain).position, triangles[on_skin((a + b + c) / 3)], apart=m)
 
     n = len(domain)
     other = np.r_[np.arange(m), np.arange(n, 2 * n - m)]

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import ConvexHull, cKDTree
 
-from .surface import EAR_ANGLE, MeanPoints, ear_poles, mean_points, neck_angle
+from .surface import EAR_ANGLE, MeanPoints, ear_poles, mean_points
 
 Array = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -19,7 +19,7 @@ def unit(v: Array) -> Array:
 
 
 def fibonacci_sphere(n: int) -> Array:
-    """n nearly even points of the unit sphere."""
+    """Give n nearly even points of the unit sphere."""
     i = np.arange(n) + 0.5
     y = 1 - 2 * i / n
     r, a = np.sqrt(1 - y * y), np.pi * (1 + np.sqrt(5)) * i
@@ -83,7 +83,7 @@ def scatter(n: int, weights: Array, values: Array, faces: Int, rng: np.random.Ge
 
 
 def spread(candidates: Array, weights: Array, n: int, fixed: Array, iterations: int) -> Array:
-    """n evenly spread points among the candidates (Lloyd's algorithm).
+    """Pick n evenly spread points among the candidates (Lloyd's algorithm).
 
     Parameters
     ----------
@@ -110,12 +110,7 @@ def spread(candidates: Array, weights: Array, n: int, fixed: Array, iterations: 
         sums = np.stack([np.bincount(nearest, weights * c, n + len(fixed))[:n]
                          for c in candidates.T], 1)
         points = np.where((total > 0)[:, None], sums / np.maximum(total, 1e-300)[:, None], points)
-    return points
-
-
-def features(domain: Array, positions: Array) -> Array:
-    """Coordinates in which the two sides of a thin fold, such as the ear, are far apart."""
-    return np.concatenate([domain, positions, 40 * domain], 1)
+    return np.asarray(points)
 
 
 def edges(f: Int, n: int) -> tuple[Int, Int]:
@@ -137,8 +132,11 @@ def edges(f: Int, n: int) -> tuple[Int, Int]:
     return np.stack([start[a], end[a], third[a], third[b]], 1), np.stack([face[a], face[b]], 1)
 
 
-def flip(v: Array, f: Int, rounds: int = 40) -> Int:
-    """Flip edges until the triangles are well shaped in space (intrinsic Delaunay)."""
+def flip(v: Array, f: Int, rounds: int = 40, apart: int = 0) -> Int:
+    """Flip edges until the triangles are well shaped in space (intrinsic Delaunay).
+
+    No interior edge will join two of the first `apart` vertices.
+    """
     f, n = f.copy(), len(v)
     moved = np.ones(n, bool)
 
@@ -152,12 +150,15 @@ def flip(v: Array, f: Int, rounds: int = 40) -> Int:
         faces = near[faces]
         a, b, c, d = corners.T
         excess = corner(c, a, b) + corner(d, a, b) - np.pi
+        excess = np.where((a < apart) & (b < apart), np.inf, excess)
+        excess = np.where((c < apart) & (d < apart), -np.inf, excess)
         wanted = np.flatnonzero(excess > 1e-6)
         wanted = wanted[np.argsort(-excess[wanted], kind="stable")]
         a, b, c, d = corners[wanted].T
         old = np.cross(v[b] - v[a], v[c] - v[a]) + np.cross(v[a] - v[b], v[d] - v[b])
         one, two = np.cross(v[d] - v[a], v[c] - v[a]), np.cross(v[b] - v[d], v[c] - v[d])
         fits = ((one * old).sum(1) > 0) & ((two * old).sum(1) > 0) & ((one * two).sum(1) > 0)
+        fits |= (a < apart) & (b < apart)
         keys = np.minimum(f, np.roll(f, -1, 1)) * n + np.maximum(f, np.roll(f, -1, 1))
         fits &= ~np.isin(np.minimum(c, d) * n + np.maximum(c, d), keys)
         wanted = wanted[fits]

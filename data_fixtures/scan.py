@@ -13,7 +13,16 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-from .head import Coefficients, deform, head, template, texture_coordinates
+from .head import (
+    EXPRESSION,
+    IDENTITY,
+    Coefficients,
+    coefficients,
+    deform,
+    landmark_positions,
+    template,
+    texture_coordinates,
+)
 from .layout import layout
 from .sampling import coverage, face_areas, flip, hull, scatter, spread, unit
 from .sculpt import smoothstep
@@ -98,7 +107,7 @@ class Scan:
         Scan vertex nearest to each landmark of the template.
     rotation, translation, unit : (3, 3) float64, (3,) float64, float
         scan = unit * (rotation @ head + translation).
-    identity, expression : Coefficients
+    identity, expression : (48,) float64, (3,) float64
     options : ScanOptions
     """
 
@@ -113,8 +122,8 @@ class Scan:
     rotation: Array
     translation: Array
     unit: float
-    identity: Coefficients
-    expression: Coefficients
+    identity: Array
+    expression: Array
     options: ScanOptions
 
 
@@ -139,7 +148,7 @@ def _waves(p: Array, rng: np.random.Generator, length: float) -> Array:
 def _normals(v: Array, f: Int) -> Array:
     n = np.cross(v[f[:, 1]] - v[f[:, 0]], v[f[:, 2]] - v[f[:, 0]])
     total = np.stack([np.bincount(f.ravel(), np.repeat(c, 3), len(v)) for c in n.T], 1)
-    return unit(total)
+    return unit(np.asarray(total, float))
 
 
 def _dress(mean: MeanPoints, v: Array, options: ScanOptions, seed: int) -> Array:
@@ -149,11 +158,11 @@ def _dress(mean: MeanPoints, v: Array, options: ScanOptions, seed: int) -> Array
     p = mean.position
     rise = above_cap_line(p)
     thick = options.hair * smoothstep(rise, 2, 45) * np.clip(
-        0.8 + 0.5 * _waves(p, np.random.default_rng(seed), 40.0), 0, 2)
+        0.9 + 0.3 * _waves(p, np.random.default_rng(seed), 45.0), 0, 2)
     if options.cap:
         thick = thick + 1.0 * smoothstep(rise, -1, 2.5) + 1.4 * np.exp(-(((rise - 3) / 2.2) ** 2))
     thick = thick * (1 - smoothstep(mean.ear, 0.0, 0.3)) * smoothstep(p[:, 1], -60, -20)
-    return v + thick[:, None] * unit(p - [0, 35, -8])
+    return v + thick[:, None] * unit(p - np.array([0.0, 35.0, -8.0], float))
 
 
 def _sample(target: int, mean_of: "_Dressed", rng: np.random.Generator) -> tuple[Array, Int]:
@@ -165,7 +174,10 @@ def _sample(target: int, mean_of: "_Dressed", rng: np.random.Generator) -> tuple
     split = target > 60000  # one step of subdivision instead of many random points
     n = target // 4 if split else target
     values = np.concatenate([40 * cover.domain, v], 1)
-    candidates = scatter(5 * n, face_areas(v, faces), values, faces, rng)
+    p = cover.mean.position[faces].mean(1)
+    face = smoothstep(p[:, 2], 35, 70) * smoothstep(-p[:, 1], -60, -40) * (p[:, 1] > -110)
+    weights = face_areas(v, faces) * (1 + 1.2 * face)  # finer where there is more to see
+    candidates = scatter(5 * n, weights, values, faces, rng)
     points = spread(candidates, np.ones(len(candidates)), n, np.empty((0, 6)), 2)
     domain = unit(points[:, :3])
     faces = hull(domain)
@@ -194,8 +206,8 @@ def _split(domain: Array, f: Int) -> tuple[Array, Int]:
 class _Dressed:
     """Maps points of the mean head to the head that stands before the scanner."""
 
-    identity: Coefficients
-    expression: Coefficients
+    identity: Array
+    expression: Array
     options: ScanOptions
     seed: int
 
@@ -206,9 +218,8 @@ class _Dressed:
 def _seen(v: Array, f: Int) -> Bool:
     """Faces that at least one of ten cameras sees."""
     normal = _normals(v, f)
-    splat = np.concatenate([v, v[f].mean(1)])
     edge = float(np.median(np.linalg.norm(v[f[:, 0]] - v[f[:, 1]], axis=1)))
-    cell = 1.1 * edge
+    cell = 1.5 * edge
     seen = np.zeros(len(v), bool)
     for k in range(10):
         azimuth = 2 * np.pi * k / 9
@@ -216,19 +227,19 @@ def _seen(v: Array, f: Int) -> Bool:
         d = np.array([np.sin(azimuth) * np.cos(elevation), np.sin(elevation),
                       np.cos(azimuth) * np.cos(elevation)])
         right = unit(np.cross([0.0, 1, 0], d)[None])[0]
-        plane = np.floor(splat @ np.stack([right, np.cross(d, right)], 1) / cell).astype(int)
+        plane = np.floor(v @ np.stack([right, np.cross(d, right)], 1) / cell).astype(int)
         plane -= plane.min(0)
-        key, depth = plane[:, 0] * (plane[:, 1].max() + 1) + plane[:, 1], splat @ d
+        key, depth = plane[:, 0] * (plane[:, 1].max() + 1) + plane[:, 1], v @ d
         nearest = np.full(key.max() + 1, -np.inf)
         np.maximum.at(nearest, key, depth)
         facing = normal @ d
         slack = 1.0 + cell * np.sqrt(1 / np.maximum(facing, 0.25) ** 2 - 1)
-        seen |= (facing > 0.25) & (depth[:len(v)] > nearest[key[:len(v)]] - slack)
-    kept = seen[f].all(1)
+        seen |= (facing > 0.25) & (depth > nearest[key] - slack)
+    kept = np.asarray(seen[f].all(1), bool)
     for _ in range(2):  # close pin-holes
         touched = np.zeros(len(v), bool)
         touched[f[kept]] = True
-        kept |= touched[f].all(1)
+        kept = kept | np.asarray(touched[f].all(1), bool)
     return kept
 
 
@@ -237,7 +248,8 @@ def _large(f: Int, n: int, share: float = 0.02) -> Bool:
     a, b = f.ravel(), np.roll(f, -1, 1).ravel()
     label = connected_components(coo_array((np.ones(len(a)), (a, b)), shape=(n, n)), False)[1]
     size = np.bincount(label[f[:, 0]], minlength=label.max() + 1)
-    return np.asarray((size >= share * len(f))[label[f[:, 0]]])
+    big = np.flatnonzero(np.asarray(size) >= share * len(f))
+    return np.asarray(np.isin(label[f[:, 0]], big), bool)
 
 
 def _missing(v: Array, f: Int, mean: MeanPoints, options: ScanOptions,
@@ -247,8 +259,8 @@ def _missing(v: Array, f: Int, mean: MeanPoints, options: ScanOptions,
     place, ear = mean.position[f].mean(1), mean.ear[f].max(1)
     lost = np.zeros(len(f), bool)
     if options.chin_hole:
-        under = (normal[:, 1] < -0.55) & (place[:, 2] > -10) & (place[:, 1] < -60)
-        lost |= under & (_waves(v, rng, 18.0)[f].mean(1) > -0.8)
+        under = smoothstep(-normal[:, 1], 0.45, 0.95) * (place[:, 2] > 0) * (place[:, 1] < -70)
+        lost |= under + 0.15 * _waves(v, rng, 14.0)[f].mean(1) > 0.6
     if options.cranial_hole:
         middle = c[np.argmax(c[:, 1])] + rng.normal(0, 18, 3) * [1, 0, 1]
         radius = rng.uniform(14, 30) * (1 + 0.15 * _waves(v, rng, 8.0)[f].mean(1))
@@ -262,7 +274,7 @@ def _missing(v: Array, f: Int, mean: MeanPoints, options: ScanOptions,
         lost |= np.linalg.norm(c - middle, axis=1) < rng.uniform(3, 8)
     if not options.shoulders:
         end = v[np.abs(mean.position[:, 1] + 160) < 8, 1].mean()
-        lost |= c[:, 1] < end + rng.uniform(0, 30) + 2.0 * _waves(v, rng, 20.0)[f].mean(1)
+        lost |= c[:, 1] < end + rng.uniform(0, 30) + 2.0 * np.sin(c[:, 0] / 9 + c[:, 2] / 7)
     return lost
 
 
@@ -277,7 +289,7 @@ def _fragments(v: Array, edge: float, rng: np.random.Generator, count: int) -> t
     for _ in range(count):
         at = v[rng.integers(len(v))]
         at = at + unit((at - middle)[None])[0] * rng.uniform(8, 40)
-        turn = Rotation.random(rng=rng).as_matrix()
+        turn = Rotation.from_quat(rng.normal(size=4)).as_matrix()
         out.append((grid + rng.normal(0, 0.35 * edge, grid.shape)) @ turn.T + at)
     faces = np.concatenate([patch + k * k * j for j in range(count)])
     return np.concatenate(out), faces
@@ -297,20 +309,25 @@ def scan(identity: Coefficients, expression: Coefficients, rng: np.random.Genera
 
     Parameters
     ----------
-    identity, expression : see :func:`data_fixtures.head.head`
+    identity : mapping of names to numbers, (48,) array or None
+        See :func:`data_fixtures.head.head`.
+    expression : mapping of names to numbers, (3,) array or None
+        See there, too.
     rng : numpy.random.Generator
         Source of all randomness: the same state gives the same scan.
     options : ScanOptions, optional
+        What the scanner does to the head.
     resolution : int
         Of the template whose true vertex positions are wanted.
     """
+    identity, expression = coefficients(IDENTITY, identity), coefficients(EXPRESSION, expression)
     options = options or ScanOptions()
     dressed = _Dressed(identity, expression, options, int(rng.integers(2**31)))
-    domain, f = _sample(int(1.12 * options.vertices), dressed, rng)
+    domain, f = _sample(int(1.04 * options.vertices), dressed, rng)
     mean = mean_points(domain)
     v = dressed(mean)
-    open_mouth = np.ptp(head(identity, expression, 1000)[template(1000).landmarks[[62, 66]], 1]) > 2
-    if open_mouth:
+    lips = landmark_positions(identity, expression)[[62, 66], 1]
+    if lips[0] - lips[1] > 2:  # no skin between open lips
         f = f[~mean.mouth[f].any(1)]
     f = f[_seen(v, f)]
     f = f[~_missing(v, f, mean, options, rng)]
@@ -320,15 +337,16 @@ def scan(identity: Coefficients, expression: Coefficients, rng: np.random.Genera
     clean, mean, uv = v[used], mean.part(used), texture_coordinates(domain[used])
 
     normal = _normals(clean, f)
-    error = options.warp * _waves(clean, rng, 14.0) + rng.normal(0, options.noise, len(clean))
+    error = rng.normal(0, options.noise, len(clean))
+    if options.warp:
+        error += options.warp * _waves(clean, rng, 14.0)
     v = clean + error[:, None] * normal
     if options.seam:
         edge = clean[:, 0] + 6 * np.sin(clean[:, 1] / 30)
         v += options.seam * (smoothstep(edge, -0.7, 0.7) - 0.5)[:, None] * [0.3, 0.2, 0.9]
-    tree = cKDTree(clean)
     for _ in range(options.spikes):
         i = rng.integers(len(v))
-        near = tree.query(clean[i], 7)[1]
+        near = np.argsort(((clean - clean[i]) ** 2).sum(1), kind="stable")[:7]
         v[near] += normal[i] * rng.uniform(4, 14) * rng.random((len(near), 1))
     size = len(v)
     if options.debris:
@@ -340,7 +358,8 @@ def scan(identity: Coefficients, expression: Coefficients, rng: np.random.Genera
     plan = layout(resolution)
     template_mean = mean_points(plan.domain)
     truth = dressed(template_mean)
-    distance, nearest = tree.query(truth)
+    distance, nearest = cKDTree(clean).query(truth)
+    nearest = np.asarray(nearest)
     reach = max(3.0, 1.2 * float(np.median(np.linalg.norm(clean[f[:size, 0]] - clean[f[:size, 1]],
                                                            axis=1))))
     same_side = (_normals(truth, plan.faces) * normal[nearest]).sum(1) > 0.3

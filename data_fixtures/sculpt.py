@@ -55,7 +55,7 @@ def _groove(s: Array, width: float) -> Array:
     return np.exp(-0.5 * (s / width) ** 2)
 
 
-def smoothstep(x: Array, low: float, high: float) -> Array:
+def smoothstep(x: Array, low: float | Array, high: float | Array) -> Array:
     """0 below low, 1 above high, twice differentiable between."""
     t = np.minimum(np.maximum((x - low) / (high - low), 0), 1)
     return np.asarray(t * t * t * (t * (6 * t - 15) + 10))
@@ -145,7 +145,8 @@ def implicit(points: Array) -> Array:
     f -= 1.5 * _bump(p, (7, -81, 90), (9, 8, 12))
     # jaw line, neck muscles, throat
     f -= 3.0 * _bump(p, (50, -58, 18), (12, 12, 20))
-    f -= 1.5 * _groove(x - 42 + 0.28 * (-70 - y), 9) * smoothstep(-y, 85, 130) * smoothstep(z, -30, 10)
+    muscle = _groove(x - 42 + 0.28 * (-70 - y), 9) * smoothstep(-y, 85, 130)
+    f -= 1.5 * muscle * smoothstep(z, -30, 10)
     f -= 3.0 * _bump(p, (0, -122, 32), (7, 9, 20))
     f += 3.5 * _bump(p, (0, -62, -70), (22, 20, 22))
     return f

@@ -36,8 +36,8 @@ NECK_ANGLE = np.deg2rad(22.0)
 EAR_ANGLE = 0.42
 """Radius of the domain disc that becomes an auricle, radians."""
 
-_ANGLES = np.deg2rad([[0, 0], [22, 14.6], [45, 20], [62, 30], [80, 48], [100, 75], [120, 104],
-                      [150, 143], [180, 180]])
+_ANGLES = np.deg2rad(np.array([[0, 0], [22, 14.6], [45, 20], [62, 30], [80, 48], [100, 75],
+                               [120, 104], [150, 143], [180, 180]]))
 _BLOCK = 4096
 
 
@@ -121,7 +121,7 @@ def _neck_rim() -> CubicSpline:
 def _to_ray(psi: Array, azimuth: Array) -> Array:
     """Ray angle of a domain angle: the neck is spread out, and cut level."""
     even = _spread_neck()(psi)
-    border = _spread_neck()(NECK_ANGLE)
+    border = float(_spread_neck()(NECK_ANGLE))
     pull = _neck_rim()(azimuth % (2 * np.pi)) / border - 1
     return np.asarray(even * (1 + pull * (1 - smoothstep(even, 0.9 * border, 0.75))))
 
@@ -142,8 +142,8 @@ def _turn(d: Array, angles: Callable[[Array, Array], Array]) -> Array:
     side = d - cosine[:, None] * NECK_AXIS
     length = np.linalg.norm(side, axis=1)
     psi = angles(np.arctan2(length, cosine), _azimuth(d))
-    return np.cos(psi)[:, None] * NECK_AXIS + side * (np.sin(psi) / np.maximum(length, 1e-12))[
-        :, None]
+    aside = side * (np.sin(psi) / np.maximum(length, 1e-12))[:, None]
+    return np.asarray(np.cos(psi)[:, None] * NECK_AXIS + aside)
 
 
 def to_domain(positions: Array) -> Array:

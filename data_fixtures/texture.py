@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
-from scipy.interpolate import LinearNDInterpolator
+from scipy.spatial import cKDTree
 
 from .head import texture_coordinates
 from .sampling import coverage
@@ -29,12 +29,27 @@ def above_cap_line(p: Array) -> Array:
 def _atlas(size: int) -> MeanPoints:
     """The mean head point under every pixel."""
     cover = coverage()
-    mean = cover.mean
+    mean, uv = cover.mean, texture_coordinates(cover.domain)
     values = np.concatenate([mean.position, mean.ear[:, None], mean.eye[:, None]], 1)
+    corner = uv[cover.faces]
+    tree = cKDTree(corner.mean(1))
     at = (np.arange(size) + 0.5) / size
-    u, v = np.meshgrid(at, 1 - at)
-    grid = LinearNDInterpolator(texture_coordinates(cover.domain), values, fill_value=-999.0)(
-        np.stack([u.ravel(), v.ravel()], 1))
+    pixel = np.stack(np.meshgrid(at, 1 - at), -1).reshape(-1, 2)
+    grid = np.full((size * size, 5), -999.0)
+    for start in range(0, len(pixel), 65536):
+        q = pixel[start:start + 65536]
+        face = np.asarray(tree.query(q, 8)[1])
+        a, b, c = (corner[face, k] - q[:, None] for k in range(3))
+        inside = np.stack([b[..., 0] * c[..., 1] - b[..., 1] * c[..., 0],
+                           c[..., 0] * a[..., 1] - c[..., 1] * a[..., 0],
+                           a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]], -1)
+        total = inside.sum(2, keepdims=True)
+        inside /= np.where(np.abs(total) < 1e-15, 1e-15, total)
+        row, best = np.arange(len(q)), inside.min(2).argmax(1)
+        weight = inside[row, best]
+        hit = np.flatnonzero(weight.min(1) > -0.5)
+        corners = cover.faces[face[hit, best[hit]]]
+        grid[start + hit] = (values[corners] * weight[hit][:, :, None]).sum(1)
     zero = np.zeros(len(grid))
     return MeanPoints(grid[:, :3], grid[:, 3], zero, zero > 0, grid[:, 4] > 0.5)
 

@@ -1,6 +1,6 @@
 """Pose: the similarity that brings a template to a scan, from anywhere or from landmarks."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +21,13 @@ Ints = NDArray[np.int64]
 # ICP steps, and the feature distance from which pairs lose their say.  Hundreds of starts 35
 # degrees apart are cheap on a hundred points, and the basin of a head is wider than that; the
 # reach shrinks so that what only one of the two shows (shoulders, a neck, a missing back) fades.
-_PYRAMID = ((480, 100, 3, 0.6), (80, 200, 6, 0.4), (15, 500, 12, 0.3), (4, 1000, 12, 0.2))
-# Poses closer than this (rotation matrices, Frobenius norm: 15 degrees) are one.
-_ALIKE = 0.37
+_PYRAMID = ((480, 100, 3, 0.6), (100, 200, 5, 0.4), (30, 300, 8, 0.3), (10, 600, 8, 0.2))
+# Poses closer than this (rotation matrices, Frobenius norm: 15 degrees) are one in the search;
+# at its end (40 degrees) refinement brings them together anyway.
+_ALIKE, _RIVAL = 0.37, 0.97
+# A rival stays in the race if its cost is within this factor of the best. Whole and front-only
+# heads win by 1.25 and more; a skull cap without mouth and chin may not win at all here.
+_CLEAR = 1.15
 _DIRECTIONS, _ROLLS = 48, 10
 # Weight of normals against positions in the search, in root-mean-square radii of the shape.
 _NORMAL_WEIGHT = 0.4
@@ -80,6 +84,15 @@ class Cloud:
             float(radius),
         )
 
+    def scaled(self, factor: float) -> "Cloud":
+        """The same shape in another unit."""
+        return replace(
+            self,
+            points=factor * self.points,
+            centre=factor * self.centre,
+            radius=factor * self.radius,
+        )
+
     def standard(self, count: int) -> tuple[Floats, Floats, Floats]:
         """The first points, centred and with radius 1, their normals and features, weighted."""
         return (
@@ -110,8 +123,8 @@ def start_rotations() -> Floats:
 
 def align_globally(
     template: Cloud, scan: Cloud, *, with_scale: bool = True, workers: int = 1
-) -> Similarity:
-    """Similarity from template to scan without any start.
+) -> list[Similarity]:
+    """Similarities from template to scan without any start.
 
     Multi-start ICP, our own: poses all over SO(3) are refined together by robust two-way ICP in
     (position, normal, curvature) space, coarse to fine, and only the best go on to the next level.
@@ -127,8 +140,9 @@ def align_globally(
 
     Returns
     -------
-    Similarity
-        From the template's frame to the scan's.
+    list of Similarity
+        From the template's frame to the scan's, best first: one where it stands out, a few
+        different ones where a scan shows too little to tell at this resolution.
     """
     ratio = scan.radius / template.radius
     size = 1.0 if with_scale else 1.0 / ratio
@@ -142,11 +156,13 @@ def align_globally(
             s, R, t = s[best], R[best], t[best]
         for _ in range(steps):
             s, R, t = level.step(s, R, t, with_scale)
-    best = int(np.argmin(level.cost(s, R, t)))
+    cost = level.cost(s, R, t)
+    rivals = [k for k in _distinct(cost, R, len(R), _RIVAL) if cost[k] < _CLEAR * cost.min()]
     to_standard = Similarity(1 / template.radius, np.eye(3), -template.centre / template.radius)
     from_standard = Similarity(scan.radius, np.eye(3), scan.centre)
-    pose = Similarity(float(s[best]), R[best], t[best])
-    return from_standard.after(pose).after(to_standard)
+    return [
+        from_standard.after(Similarity(float(s[k]), R[k], t[k])).after(to_standard) for k in rivals
+    ]
 
 
 class _Level:
@@ -182,7 +198,9 @@ class _Level:
         c = len(s)
         source = np.concatenate([np.broadcast_to(self.T, (c, *self.T.shape)), self.T[k]], 1)
         target = np.concatenate([self.S[j], np.broadcast_to(self.S, (c, *self.S.shape))], 1)
-        weight = np.concatenate([_belief(d, self.reach) ** 2 / d.shape[1], _belief(e, self.reach) ** 2 / e.shape[1]], 1)
+        weight = np.concatenate(
+            [_belief(d, self.reach) ** 2 / d.shape[1], _belief(e, self.reach) ** 2 / e.shape[1]], 1
+        )
         s, R, t = fit_similarities(source, target, weight, with_scale)
         # A pose that shrinks to a point, or swallows everything, has lost the other shape.
         return np.clip(s, 0.4, 2.5) if with_scale else s, R, t
@@ -200,11 +218,11 @@ def _belief(d: Floats, reach: float) -> Floats:
     return b
 
 
-def _distinct(cost: Floats, R: Floats, count: int) -> list[int]:
+def _distinct(cost: Floats, R: Floats, count: int, apart: float = _ALIKE) -> list[int]:
     """Indices of the best poses, no two of them alike."""
     kept: list[int] = []
     for i in np.argsort(cost, kind="stable"):
-        if all(np.linalg.norm(R[i] - R[k]) > _ALIKE for k in kept):
+        if all(np.linalg.norm(R[i] - R[k]) > apart for k in kept):
             kept.append(int(i))
             if len(kept) == count:
                 break
@@ -227,7 +245,7 @@ def refine_alignment(
     with_scale: bool = True,
     steps: int = 20,
     workers: int = 1,
-) -> Similarity:
+) -> tuple[Similarity, float]:
     """Similarity ICP on positions, normals and curvature features.
 
     Closest points alone slide along necks and tilt round skulls; matched by curvature too, and
@@ -246,19 +264,18 @@ def refine_alignment(
 
     Returns
     -------
-    Similarity
+    move : Similarity
         To be applied to the template.
+    agreement : float
+        How well each side is explained by the other, 0 to 2.
     """
     # The same weights as in the first stages of the schedule: 40 mm per unit normal, and 64 mm
     # per unit curvature, of a 400 mm template.
     kappa, gamma = 0.1, 0.16
     # Pairs lose their say at a feature distance of 40 mm: parts that the scan lacks must not pull.
     reach = 0.1
-    index = KDTree(
-        np.hstack([target.vertices, kappa * target.normals, gamma * target_features]),
-        balanced_tree=False,
-        compact_nodes=False,
-    )
+    space = np.hstack([target.vertices, kappa * target.normals, gamma * target_features])
+    index = KDTree(space, balanced_tree=False, compact_nodes=False)
     allowed = ~target.at_border if usable is None else usable & ~target.at_border
     # Curved places decide: a flat one matches anywhere along itself.
     held = 0.025 + np.abs(features[:, 1:]).mean(1)
@@ -271,4 +288,8 @@ def refine_alignment(
         if np.count_nonzero(weight) < 4:
             break
         move = fit_similarity(vertices, target.vertices[j], weight, with_scale)
-    return move
+    settled = np.hstack([move.apply(vertices), kappa * move.rotate(normals), gamma * features])
+    forth = index.query(settled, workers=workers)[0]
+    some = space[np.linspace(0, len(space) - 1, min(len(space), len(vertices))).astype(int)]
+    back = KDTree(settled).query(some, workers=workers)[0]
+    return move, float(_belief(forth, reach).mean() + _belief(back, reach).mean())

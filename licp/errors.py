@@ -6,10 +6,10 @@ callers may catch either.
 """
 
 __all__ = [
-    "LicpError",
     "InputError",
-    "MeshError",
     "LandmarkError",
+    "LicpError",
+    "MeshError",
     "MeshFileError",
     "OutputError",
     "OverlapError",

@@ -1,5 +1,7 @@
 """Curvature-like features that stay with the anatomy when the surface moves."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
@@ -49,6 +51,7 @@ class HeatCurvature:
         scales: "tuple[float, ...] | list[float]" = FEATURE_SCALES,
         backend: Backend | None = None,
     ) -> None:
+        self._made_of = (vertices, faces, tuple(scales), backend)
         L, mass = cotangent_laplacian(vertices, faces)
         self._mass = mass[:, None]
         self._scales = tuple(scales)
@@ -57,6 +60,10 @@ class HeatCurvature:
             analysis.factorize(sparse.csc_array(L * (0.25 * s * s) + sparse.diags_array(mass)))
             for s in self._scales
         ]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Factors live in the memory of their library: the other process makes its own.
+        return HeatCurvature, self._made_of
 
     def of(self, vertices: Floats, normals: Floats) -> Floats:
         """Features (n, len(scales)) of the surface with its vertices at ``vertices``."""

@@ -5,7 +5,7 @@ import math
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,7 @@ _COLUMNS = ["vertex", "x", "y", "z", "confidence"]
 
 
 def load_landmarks(path: str | os.PathLike[str], template: Mesh) -> Landmarks:
-    """Read landmarks and check them against the template.
+    r"""Read landmarks and check them against the template.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def load_landmarks(path: str | os.PathLike[str], template: Mesh) -> Landmarks:
     >>> triangle = Mesh([[0, 0, 0], [1, 0, 0], [0, 1, 0]], [[0, 1, 2]])
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     name = pathlib.Path(folder, "marks.csv")
-    ...     _ = name.write_text("vertex,x,y,z\\n2,10,0,5  # nose\\n")
+    ...     _ = name.write_text("vertex,x,y,z\n2,10,0,5  # nose\n")
     ...     load_landmarks(name, triangle).positions.tolist()
     [[10.0, 0.0, 5.0]]
     """
@@ -60,42 +60,50 @@ def load_landmarks(path: str | os.PathLike[str], template: Mesh) -> Landmarks:
     if not entries:
         raise LandmarkError(f"{path}: no landmarks in the file")
 
-    n = len(template.vertices)
     # Some face of each vertex, so that all landmarks can be points of faces.
-    face_of = np.full(n, -1, np.int64)
+    face_of = np.full(len(template.vertices), -1, np.int64)
     face_of[template.faces] = np.arange(len(template.faces))[:, None]
-    faces, weights, positions, confidence = [], [], [], []
-    for place, vertex, face, bary, position, c in entries:
-        if vertex is not None:
-            if not 0 <= vertex < n:
-                raise LandmarkError(
-                    f"{place}: the template has no vertex {vertex}: its {n} are 0 to {n - 1}"
-                )
-            face = int(face_of[vertex])
+    faces, weights = [], []
+    for e in entries:
+        if not (math.isfinite(e.confidence) and e.confidence >= 0):
+            raise LandmarkError(
+                f"{e.place}: a confidence is finite and not negative, not {e.confidence}"
+            )
+        if e.confidence > 0 and not all(map(math.isfinite, e.position)):
+            raise LandmarkError(f"{e.place}: the position is not finite; give it confidence 0")
+        what, ids = ("vertex", face_of) if e.weights is None else ("face", template.faces)
+        if not 0 <= e.number < len(ids):
+            raise LandmarkError(
+                f"{e.place}: the template has no {what} {e.number}; they are 0 to {len(ids) - 1}"
+            )
+        if e.weights is None:
+            face = int(face_of[e.number])
             if face < 0:
-                raise LandmarkError(f"{place}: no face of the template uses vertex {vertex}")
-            bary = (template.faces[face] == vertex).astype(float).tolist()
-        elif not 0 <= face < len(template.faces):
+                raise LandmarkError(f"{e.place}: no face of the template uses vertex {e.number}")
+            faces.append(face)
+            weights.append((template.faces[face] == e.number).astype(float).tolist())
+        elif min(e.weights) < -1e-6 or not abs(sum(e.weights) - 1) <= 1e-3:
             raise LandmarkError(
-                f"{place}: the template has no face {face}: its {len(template.faces)} triangles "
-                f"are 0 to {len(template.faces) - 1}"
+                f"{e.place}: barycentric coordinates add up to 1, none negative, not {e.weights}"
             )
-        if not (math.isfinite(c) and c >= 0):
-            raise LandmarkError(f"{place}: a confidence must be finite and not negative, not {c}")
-        if c > 0 and not all(map(math.isfinite, position)):
-            raise LandmarkError(f"{place}: the position is missing, which needs confidence 0")
-        if min(bary) < -1e-6 or not abs(sum(bary) - 1) <= 1e-3:
-            raise LandmarkError(
-                f"{place}: barycentric coordinates must add up to 1, none negative, not {bary}"
-            )
-        faces.append(face)
-        weights.append(bary)
-        positions.append(position)
-        confidence.append(c)
-    return Landmarks((np.array(faces), np.array(weights)), positions, confidence)
+        else:
+            faces.append(e.number)
+            weights.append(e.weights)
+    return Landmarks(
+        (np.array(faces), np.array(weights)),
+        [e.position for e in entries],
+        [e.confidence for e in entries],
+    )
 
 
-_Entry = tuple[str, int | None, Any, Any, list[float], float]
+class _Entry(NamedTuple):
+    """One landmark as the file has it."""
+
+    place: str
+    number: int  # of a face if there are weights, else of a vertex
+    weights: list[float] | None
+    position: list[float]
+    confidence: float
 
 
 def _from_text(text: str, path: Path) -> list[_Entry]:
@@ -120,8 +128,8 @@ def _from_text(text: str, path: Path) -> list[_Entry]:
             numbers = [float(f) for f in fields[1:]]
         except ValueError as error:
             raise LandmarkError(f"{place}: {error}") from None
-        c = numbers[3] if len(numbers) == 4 else 1.0
-        entries.append((place, vertex, None, None, numbers[:3], c))
+        confidence = numbers[3] if len(numbers) == 4 else 1.0
+        entries.append(_Entry(place, vertex, None, numbers[:3], confidence))
     return entries
 
 
@@ -129,9 +137,7 @@ def _from_json(text: str, path: Path) -> list[_Entry]:
     try:
         items = json.loads(text)
     except json.JSONDecodeError as error:
-        raise LandmarkError(
-            f"{path}, line {error.lineno}: not valid JSON: {error.msg}"
-        ) from error
+        raise LandmarkError(f"{path}, line {error.lineno}: not valid JSON: {error.msg}") from error
     if not isinstance(items, list):
         raise LandmarkError(f"{path}: expected a list of landmarks")
     entries: list[_Entry] = []
@@ -139,11 +145,13 @@ def _from_json(text: str, path: Path) -> list[_Entry]:
         place = f"{path}, landmark {number} of {len(items)}"
         if not isinstance(item, dict):
             raise LandmarkError(f'{place}: expected an object {{"vertex": ..., "position": ...}}')
-        known = {"vertex", "face", "barycentric", "position", "confidence"}
-        if ("vertex" in item) == ("face" in item) or ("face" in item) != ("barycentric" in item):
+        if {"vertex", "face", "barycentric"} & set(item) not in (
+            {"vertex"},
+            {"face", "barycentric"},
+        ):
             raise LandmarkError(
                 f'{place}: needs either "vertex", or "face" and "barycentric", found '
-                + (", ".join(sorted(known & set(item))) or "neither")
+                + (", ".join(item) or "nothing")
             )
         key = "vertex" if "vertex" in item else "face"
         index = item[key]
@@ -153,14 +161,12 @@ def _from_json(text: str, path: Path) -> list[_Entry]:
         if isinstance(confidence, bool) or not isinstance(confidence, (int, float)):
             raise LandmarkError(f"{place}: confidence must be a number, not {confidence!r}")
         position = item.get("position")
-        entries.append((
-            place,
-            index if key == "vertex" else None,
-            index if key == "face" else None,
-            _triple(item["barycentric"], place, "barycentric") if key == "face" else None,
-            [math.nan] * 3 if position is None else _triple(position, place, "position"),
-            float(confidence),
-        ))
+        weights = None if key == "vertex" else _triple(item["barycentric"], place, "barycentric")
+        if position is None:
+            position = [math.nan] * 3
+        else:
+            position = _triple(position, place, "position")
+        entries.append(_Entry(place, index, weights, position, float(confidence)))
     return entries
 
 

@@ -84,7 +84,10 @@ class Landmarks:
             corners, weights = self._barycentric(mesh, len(positions))
         else:
             ids = _ids(self.template, len(positions), len(mesh.vertices), "vertex")
-            corners, weights = np.repeat(ids[:, None], 3, axis=1), np.eye(3)[np.zeros(len(ids), int)]
+            corners, weights = (
+                np.repeat(ids[:, None], 3, axis=1),
+                np.eye(3)[np.zeros(len(ids), int)],
+            )
         corners = index[corners]
         corners = np.where(corners < 0, -1, body[corners])
         use = confidence > 0

@@ -1,9 +1,9 @@
 """Laplacian ICP: the loop, and what a template pays once."""
 
 import os
+import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -176,6 +176,7 @@ class Morpher:
             else None
         )
         self._delta = L @ self._rest
+        self._rest_features = self._curvature.of(self._rest, self._normals)
         self._cloud = Cloud.of(Surface(self._rest, self._faces), backend=self.backend)
         self._followers = self._follower_weights()
         self._rest_crossings = len(
@@ -243,6 +244,10 @@ class Morpher:
         scan_mesh = as_mesh(scan, "scan")
         s = len(scan_mesh.vertices)
         ignored = _per_vertex(scan_mask, s, "scan_mask", np.bool_)
+        if ignored is not None and ignored.all():
+            raise InputError("scan_mask ignores every vertex of the scan")
+        if callback is not None and not callable(callback):
+            raise InputError(f"callback must be callable, not {type(callback).__name__}")
         regions = _per_vertex(scan_labels, s, "scan_labels", np.int64)
         if regions is not None and self._labels is None:
             raise InputError("scan_labels need a template with labels")
@@ -253,30 +258,30 @@ class Morpher:
             marks = as_landmarks(landmarks).bind(self.template, self._clean.index, self._in_body)
         pose = _start(start, marks)
         watch.lap("read")
-        with _one_blas_thread():
+        with _one_blas_thread:
             clean_mesh = clean_scan(scan_mesh.vertices, scan_mesh.faces)
             full = Surface(clean_mesh.vertices, clean_mesh.faces)
             watch.lap("prepare")
 
             if pose == "landmarks":
                 assert marks is not None
-                pose = fit_similarity(
-                    marks.on(self._rest), marks.positions, marks.confidence, not rigid
-                )
+                poses = [
+                    fit_similarity(
+                        marks.on(self._rest), marks.positions, marks.confidence, not rigid
+                    )
+                ]
             elif pose == "global":
-                unit = self._to_unit.scale if rigid else None
-                pose = self._search(full, unit, workers)
+                poses = self._search(full, rigid, workers)
             else:
-                pose = pose.after(self._to_unit.inverse())
-            matcher = self._matcher(
-                full.moved(pose.inverse()),
+                poses = [pose.after(self._to_unit.inverse())]
+            pose, matcher = self._settle(
+                poses,
+                full,
                 None if ignored is None else ignored[clean_mesh.source],
                 None if regions is None else regions[clean_mesh.source],
+                rigid,
                 workers,
             )
-            settle = self._refine(matcher, rigid)
-            pose = pose.after(settle)
-            matcher = matcher.moved(settle.inverse())
             if marks is not None:
                 marks = marks.at(pose.inverse().apply(marks.positions))
             watch.lap("align")
@@ -332,6 +337,11 @@ class Morpher:
                 normals = vertex_normals(X, self._faces)
                 matches = search.match(X, normals, self._curvature.of(X, normals), self._labels)
                 w, pull = self._weigh(X, matches, marks)
+                if not w.any():
+                    raise OverlapError(
+                        "not one template vertex has a match that passes the gates: "
+                        f"{_count_states(matches)}; check masks, labels, start and winding"
+                    )
                 bend, force = self._bend(X)
                 d, info = solver.solve(alpha, w, pull - alpha * force, tol=_SOLVE)
                 X += d
@@ -345,9 +355,7 @@ class Morpher:
                 if stop:
                     break
             seconds = time.perf_counter() - clock
-            history.append(
-                StageRecord(stage.stiffness, *told, repeat + 1, inner, factors, seconds)
-            )
+            history.append(StageRecord(stage.stiffness, *told, repeat + 1, inner, factors, seconds))
             if stop:
                 return X, matches, tuple(history), True
         return X, matches, tuple(history), False
@@ -398,23 +406,39 @@ class Morpher:
         free: Bools = self._trust > 0
         return free if self._masked is None else free & ~self._masked
 
-    def _search(self, scan: Surface, unit: float | None, workers: int) -> Similarity:
-        """Pose from the unit frame to the scan without any start."""
+    def _search(self, scan: Surface, rigid: bool, workers: int) -> list[Similarity]:
+        """Poses from the unit frame to the scan without any start, best first."""
         area = float(vertex_areas(scan.vertices, scan.faces).sum())
         # About ten thousand vertices show what the search looks at.
         thin = scan if len(scan.vertices) < 40_000 else scan.coarsened(np.sqrt(area / 8000))
         cloud = Cloud.of(thin, backend=self.backend)
-        if unit is None:
+        if not rigid:
             return align_globally(self._cloud, cloud, workers=workers)
-        grown = Similarity(1.0 / unit, np.eye(3), np.zeros(3))
-        template = Cloud(
-            grown.apply(self._cloud.points),
-            self._cloud.normals,
-            self._cloud.features,
-            grown.apply(self._cloud.centre[None])[0],
-            self._cloud.radius / unit,
-        )
-        return align_globally(template, cloud, with_scale=False, workers=workers).after(grown)
+        grown = Similarity(1.0 / self._to_unit.scale, np.eye(3), np.zeros(3))
+        template = self._cloud.scaled(grown.scale)
+        found = align_globally(template, cloud, with_scale=False, workers=workers)
+        return [pose.after(grown) for pose in found]
+
+    def _settle(
+        self,
+        poses: list[Similarity],
+        full: Surface,
+        ignored: Bools | None,
+        labels: Ints | None,
+        rigid: bool,
+        workers: int,
+    ) -> tuple[Similarity, Matcher]:
+        """Refine the poses; the one that explains most, with the scan in the unit frame."""
+        best, agreement = None, -np.inf
+        for pose in poses:
+            matcher = self._matcher(full.moved(pose.inverse()), ignored, labels, workers)
+            self._check_overlap(matcher)
+            move, agreed = self._refine(matcher, rigid)
+            if agreed > agreement:
+                agreement = agreed
+                best = pose.after(move), matcher.moved(move.inverse())
+        assert best is not None
+        return best
 
     def _matcher(
         self, full: Surface, ignored: Bools | None, labels: Ints | None, workers: int
@@ -430,35 +454,32 @@ class Morpher:
         features = HeatCurvature(target.vertices, target.faces, backend=self.backend).of(
             target.vertices, target.normals
         )
-        return Matcher(
-            target, features, fine=fine, ignored=ignored, labels=labels, workers=workers
-        )
+        return Matcher(target, features, fine=fine, ignored=ignored, labels=labels, workers=workers)
 
-    def _refine(self, matcher: Matcher, rigid: bool) -> Similarity:
-        """Small similarity of the template that settles it on the scan."""
-        weights = np.where(self._may_match(), self._trust, 0.0)
+    def _refine(self, matcher: Matcher, rigid: bool) -> tuple[Similarity, float]:
+        """Small similarity of the template that settles it on the scan, and how well it fits."""
         # A few thousand vertices with equal shares of the weight fix seven numbers as well as all.
-        some = even_subset(self._rest, weights, 4000)
-        move = refine_alignment(
+        some = even_subset(self._rest, np.where(self._may_match(), self._trust, 0.0), 4000)
+        return refine_alignment(
             self._rest[some],
             self._normals[some],
-            self._curvature.of(self._rest, self._normals)[some],
+            self._rest_features[some],
             matcher.target,
             matcher.features,
             usable=None if matcher.ignored is None else ~matcher.ignored,
             with_scale=not rigid,
             workers=matcher.workers,
         )
-        stage = self.schedule.stages[0]
-        X = move.apply(self._rest)
-        d = matcher.target.points.query(X, workers=matcher.workers)[0]
-        if not (self._may_match() & (d < stage.distance_gate)).any():
+
+    def _check_overlap(self, matcher: Matcher) -> None:
+        gate = self.schedule.stages[0].distance_gate
+        d = matcher.target.points.query(self._rest, workers=matcher.workers)[0]
+        if not (self._may_match() & (d < gate)).any():
             raise OverlapError(
-                "template and scan have nothing in common: after alignment the nearest scan vertex "
-                f"is {d.min() / stage.distance_gate:.1f} times the distance gate away; check "
-                "start, or leave it out to search all poses"
+                "template and scan have nothing in common: from this start the nearest scan vertex "
+                f"is {d.min() / gate:.1f} times the distance gate away; check start, or leave it "
+                "out to search all poses"
             )
-        return move
 
     def _follower_weights(self) -> list[tuple[Ints, Floats]]:
         """Template vertices outside the deforming part, by component, with what they follow."""
@@ -575,7 +596,10 @@ def _per_vertex(values: Any, n: int, name: str, kind: Any) -> NDArray[Any] | Non
     """A private copy of a per-vertex argument."""
     if values is None:
         return None
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise InputError(f"{name} must be one row of {n} values: {error}") from error
     if array.shape != (n,):
         raise InputError(f"{name} must have one value for each of {n} vertices, not {array.shape}")
     wanted = {np.bool_: "b", np.int64: "iu", np.float64: "iufb"}[kind]
@@ -584,21 +608,51 @@ def _per_vertex(values: Any, n: int, name: str, kind: Any) -> NDArray[Any] | Non
     return array.astype(kind)
 
 
+def _count_states(matches: Matches) -> str:
+    counts = np.bincount(matches.state, minlength=len(State))
+    return ", ".join(f"{counts[s]} {s.name.lower()}" for s in State if counts[s])
+
+
 def _threads(threads: int | None) -> int:
     if threads is None:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (
-            os.cpu_count() or 1
+        return (
+            len(os.sched_getaffinity(0))
+            if hasattr(os, "sched_getaffinity")
+            else (os.cpu_count() or 1)
         )
     if isinstance(threads, bool) or not isinstance(threads, (int, np.integer)) or threads < 1:
         raise InputError(f"threads must be a positive integer, not {threads!r}")
     return int(threads)
 
 
-def _one_blas_thread() -> AbstractContextManager[Any]:
-    # The dense blocks of these factors are small: a second BLAS thread doubled the processor time
-    # and the wall time of a morph on a busy machine, and gained nothing on an idle one.
-    limits: AbstractContextManager[Any] = threadpool_limits(1, user_api="blas")
-    return limits
+class _OneBlasThread:
+    """Holds BLAS to one thread while any morph of this process runs.
+
+    The dense blocks of these factors are small: a second BLAS thread doubled the processor time
+    and the wall time of a morph on a busy machine, and gained nothing on an idle one.  The number
+    of BLAS threads belongs to the process, so overlapping morphs have to count themselves: the
+    first one sets it and the last one restores it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running = 0
+        self._limits: Any = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._running == 0:
+                self._limits = threadpool_limits(1, user_api="blas")
+            self._running += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._running -= 1
+            if self._running == 0:
+                self._limits.restore_original_limits()
+
+
+_one_blas_thread = _OneBlasThread()
 
 
 def _start(start: Any, marks: BoundLandmarks | None) -> Any:

@@ -133,25 +133,27 @@ def draw(
     P = mesh.vertices @ axes.T
     w, h = width * _SAMPLES, height * _SAMPLES
     scale = h / frame.height
-    P = np.column_stack([
-        w / 2 + scale * (P[:, 0] - frame.x), h / 2 - scale * (P[:, 1] - frame.y), scale * P[:, 2]
-    ])
-    face, weights = _rasterize(np.ascontiguousarray(P), np.ascontiguousarray(mesh.faces), w, h)
-    seen = face >= 0
-    face, weights = face[seen], weights[seen]
+    P = np.column_stack(
+        [w / 2 + scale * (P[:, 0] - frame.x), h / 2 - scale * (P[:, 1] - frame.y), scale * P[:, 2]]
+    )
+    pixel, face, weights = _rasterize(
+        np.ascontiguousarray(P), np.ascontiguousarray(mesh.faces), w, h
+    )
     corners = mesh.faces[face]
-
-    N = np.einsum("pk,pkj->pj", weights, vertex_normals(mesh.vertices, mesh.faces)[corners])
-    N = N @ axes.T
-    N /= np.maximum(np.linalg.norm(N, axis=1, keepdims=True), 1e-12)
+    normals = vertex_normals(mesh.vertices, mesh.faces) @ axes.T
+    N = np.einsum("pk,pkj->pj", weights, normals[corners])
+    N /= np.maximum(np.sqrt(np.einsum("pj,pj->p", N, N)), 1e-12)[:, None]
     color = _colors(mesh, face, corners, weights, colors)
-    lit = np.zeros((h, w, 4))
-    lit[seen, :3] = color * (1 - relief + relief * _light(N))[:, None]
-    lit[seen, 3] = 1.0
+    lit = np.zeros((h * w, 4))
+    lit[pixel, :3] = color * (1 - relief + relief * _light(N))[:, None]
+    lit[pixel, 3] = 1.0
     # Mean over the samples of each pixel; colours count where there is something.
-    lit = lit.reshape(height, _SAMPLES, width, _SAMPLES, 4).mean((1, 3))
-    lit[..., :3] /= np.maximum(lit[..., 3:], 1e-12)
-    return np.asarray(np.round(255 * np.clip(lit, 0, 1)), np.uint8)
+    mean = np.zeros((height, width, 4))
+    for k in range(_SAMPLES**2):
+        row, column = divmod(k, _SAMPLES)
+        mean += lit.reshape(h, w, 4)[row::_SAMPLES, column::_SAMPLES] / _SAMPLES**2
+    mean[..., :3] /= np.maximum(mean[..., 3:], 1e-12)
+    return np.asarray(np.round(255 * np.clip(mean, 0, 1)), np.uint8)
 
 
 def figure_fit(
@@ -308,9 +310,13 @@ def _plain(mesh: Mesh, vertices: Floats, winding: int) -> Mesh:
         return mesh.with_vertices(vertices)
     uv_faces = mesh.face_uv
     return Mesh(
-        vertices, mesh.faces[:, flip], uv=mesh.uv,
+        vertices,
+        mesh.faces[:, flip],
+        uv=mesh.uv,
         uv_faces=None if uv_faces is None else uv_faces[:, flip],
-        colors=mesh.colors, texture=mesh.texture, name=mesh.name,
+        colors=mesh.colors,
+        texture=mesh.texture,
+        name=mesh.name,
     )
 
 
@@ -324,7 +330,7 @@ def _round_up(value: float) -> float:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _rasterize(P: Any, F: Any, width: int, height: int) -> Any:
-    """Frontmost face (-1 for none) and barycentric coordinates at the centre of each pixel."""
+    """Pixels (by number) whose centre some face covers; the frontmost face, and where on it."""
     face = np.full((height, width), -1, np.int64)
     depth = np.full((height, width), -np.inf)
     weights = np.zeros((height, width, 3))
@@ -353,4 +359,5 @@ def _rasterize(P: Any, F: Any, width: int, height: int) -> Any:
                     depth[y, x] = z
                     face[y, x] = f
                     weights[y, x, 0], weights[y, x, 1], weights[y, x, 2] = u, v, w
-    return face, weights
+    pixel = np.flatnonzero(face.ravel() >= 0)
+    return pixel, face.ravel()[pixel], weights.reshape((-1, 3))[pixel]

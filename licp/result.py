@@ -105,6 +105,11 @@ class MorphResult:
     seconds: dict[str, float]
     repairs: dict[str, RepairReport]
 
+    def __post_init__(self) -> None:
+        """Results are read-only, like the mesh."""
+        for name in ("state", "residual", "confidence"):
+            getattr(self, name).flags.writeable = False
+
     @property
     def vertices(self) -> Floats:
         """Template vertices (n, 3) float64 in the scan's frame and unit."""

@@ -135,19 +135,20 @@ class Schedule:
         # Normals and curvature lead at first (40 mm and 64 mm per unit), since positions mean
         # little before the shapes agree; at the end (10 mm and 8 mm) positions decide.
         rungs = zip(
-            ladder(stiff, soft), ladder(0.1, 0.025), ladder(0.16, 0.02), ladder(0.15, 0.05),
+            ladder(stiff, soft),
+            ladder(0.1, 0.025),
+            ladder(0.16, 0.02),
+            ladder(0.15, 0.05),
             strict=True,
         )
         return cls(
-            tuple(
-                Stage(s, n, c, distance_gate=d, iterations=iterations) for s, n, c, d in rungs
-            )
+            tuple(Stage(s, n, c, distance_gate=d, iterations=iterations) for s, n, c, d in rungs)
         )
 
-    def __iter__(self) -> Iterator[Stage]:  # noqa: D105
+    def __iter__(self) -> Iterator[Stage]:
         return iter(self.stages)
 
-    def __len__(self) -> int:  # noqa: D105
+    def __len__(self) -> int:
         return len(self.stages)
 
     def __str__(self) -> str:

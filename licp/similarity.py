@@ -81,7 +81,10 @@ class Similarity:
     @classmethod
     def from_matrix(cls, matrix: ArrayLike) -> "Similarity":
         """From a homogeneous matrix (4, 4) without shear or reflection."""
-        M = np.asarray(matrix, np.float64)
+        try:
+            M = np.asarray(matrix, np.float64)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"not a similarity, nor a matrix of numbers: {error}") from error
         if M.shape != (4, 4) or not np.isfinite(M).all() or not np.allclose(M[3], (0, 0, 0, 1)):
             raise InputError("a similarity matrix has shape (4, 4) and last row 0 0 0 1")
         scale = float(np.cbrt(np.linalg.det(M[:3, :3])))

@@ -1,0 +1,154 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from heads import Arrays, ball, part, potato, rotation
+
+from licp.closest import TriangleTree
+from licp.correspondence import Matcher, Matches, State
+from licp.geometry import vertex_normals
+from licp.repair import clean
+from licp.schedule import Stage
+from licp.similarity import Similarity
+from licp.surface import Surface
+
+STAGE = Stage(stiffness=0.05, normal_weight=0.1, curvature_weight=0.0)
+V, F = ball(3)
+NONE = np.zeros((len(V), 1))
+
+
+def matcher(mesh: Arrays, **options: object) -> Matcher:
+    target = Surface(*mesh)
+    return Matcher(target, np.zeros((len(target.vertices), 1)), **options)  # type: ignore[arg-type]
+
+
+def match(on: Matcher, stage: Stage = STAGE, labels: np.ndarray | None = None) -> Matches:
+    """Matches of the unit sphere."""
+    return on.at(stage).match(V, V, NONE, labels)
+
+
+def front(mesh: Arrays) -> Arrays:
+    half = clean(*part(mesh, mesh[0][mesh[1]].mean(1)[:, 2] > 0))
+    return half.vertices, half.faces
+
+
+def counts(matches: Matches) -> list[int]:
+    return np.bincount(matches.state, minlength=len(State)).tolist()
+
+
+def test_matches_on_a_larger_sphere_lie_straight_outside() -> None:
+    W, G = ball(5)
+    found = match(matcher((1.1 * W @ rotation(0).T, G)))
+    assert counts(found) == [len(V), 0, 0, 0, 0, 0, 0] and found.state.dtype == np.uint8
+    assert np.allclose(found.points, 1.1 * V, atol=2e-3)
+    assert np.allclose(found.normals, V, atol=5e-3)
+
+
+def test_feet_are_the_closest_points_of_triangles() -> None:
+    mesh = potato(3)
+    found = match(matcher(mesh), dataclasses.replace(STAGE, normal_weight=0.0))
+    distance = TriangleTree(*mesh).query(V)[0]
+    reached = np.linalg.norm(found.points - V, axis=1)
+    # The nearest vertex is nearly always a corner of the closest triangle.
+    assert (reached >= distance - 1e-12).all()
+    assert (reached < distance + 1e-9).mean() > 0.95
+
+
+def test_what_ends_on_the_border_is_gated() -> None:
+    found = match(matcher(front(ball(5))))
+    behind, before = V[:, 2] < -0.1, V[:, 2] > 0.1
+    assert (found.state[behind] == State.BORDER).all()
+    assert (found.state[before] == State.MATCHED).all()
+
+
+def test_surfaces_that_face_away_are_gated() -> None:
+    W, G = ball(4)
+    on = matcher((W, G[:, ::-1]))
+    assert counts(match(on))[State.NORMAL] == len(V)
+    assert counts(match(on, dataclasses.replace(STAGE, normal_gate=-1.0)))[State.MATCHED] == len(V)
+
+
+def test_far_matches_are_gated() -> None:
+    W, G = ball(4)
+    on = matcher((W + np.array([0.3, 0.0, 0.0]), G))
+    found = match(on, dataclasses.replace(STAGE, distance_gate=0.15))
+    far = np.linalg.norm(found.points - V, axis=1) > 0.15
+    assert 0.1 < far.mean() < 0.9
+    assert np.array_equal(found.state == State.DISTANCE, far)
+
+
+def test_ignored_vertices_do_not_pull() -> None:
+    W, G = ball(5)
+    found = match(matcher((W, G), ignored=W[:, 1] > 0))
+    assert (found.state[V[:, 1] > 0.1] == State.MASKED).all()
+    assert (found.state[V[:, 1] < -0.1] == State.MATCHED).all()
+
+
+def test_regions_restrict_matches() -> None:
+    W, G = ball(5)
+    regions = (W[:, 2] > 0).astype(int)
+    labels = np.where(V[:, 1] > 0, 1, -1)
+    labels[V[:, 0] > 0.9] = 7
+    found = match(matcher((W, G), labels=regions), STAGE, labels)
+    assert (found.points[labels == 1, 2] > -0.05).all()
+    free = match(matcher((W, G)))
+    assert np.allclose(found.points[labels == -1], free.points[labels == -1])
+    assert (found.state[labels == 7] == State.REGION).all()
+    assert (found.state[labels == -1] == State.MATCHED).all()
+
+
+def test_scan_vertices_of_any_region_take_every_label() -> None:
+    W, G = ball(4)
+    on = matcher((W, G), labels=np.full(len(W), -1))
+    assert np.array_equal(match(on, STAGE, np.arange(len(V)) % 3).points, match(on).points)
+
+
+def test_matches_end_on_the_finer_surface() -> None:
+    W, G = ball(6)
+    fine = Surface(1.05 * W, G)
+    coarse = fine.coarsened(0.15)
+    on = Matcher(coarse, np.zeros((len(coarse.vertices), 1)), fine=fine)
+    found = match(on)
+    assert np.allclose(np.linalg.norm(found.points, axis=1), 1.05, atol=3e-4)
+    assert (found.state == State.MATCHED).mean() > 0.99
+
+
+def test_curvature_tells_what_position_leaves_open() -> None:
+    """Slid along a cylinder with ridges, features find the ridge that positions miss."""
+    n, m = 64, 200
+    row, column = np.divmod(np.arange(n * m), n)
+    angle, z = 2 * np.pi * column / n, row * 0.05
+    a = np.arange(n * (m - 1))
+    right = (a // n) * n + (a + 1) % n
+    G = np.r_[np.stack([a, right, a + n], 1), np.stack([right, right + n, a + n], 1)]
+    r = 1 + 0.02 * np.cos(2 * np.pi * z / 5.0)
+    W = np.stack([r * np.cos(angle), r * np.sin(angle), z], 1)
+    feature = np.cos(2 * np.pi * z / 5.0)[:, None]
+    target = Surface(W, G)
+    on = Matcher(target, feature)
+    ridge = np.flatnonzero(row == 100)
+    slid = W[ridge] + [0.0, 0.0, 0.4]
+    N = vertex_normals(W, G)[ridge]
+    stage = dataclasses.replace(STAGE, distance_gate=9.0)
+    plain = on.at(stage).match(slid, N, feature[ridge])
+    led = on.at(dataclasses.replace(stage, curvature_weight=500.0)).match(slid, N, feature[ridge])
+    assert np.allclose(plain.points[:, 2], 5.4, atol=0.05)
+    assert np.allclose(led.points[:, 2], 5.0, atol=0.06)
+
+
+def test_a_moved_scan_gives_moved_matches() -> None:
+    mesh = front(potato(4))
+    move = Similarity(2.0, rotation(4), np.array([3.0, 1.0, 2.0]))
+    stage = Stage(0.05, normal_weight=0.2, curvature_weight=0.0, distance_gate=5.0)
+    here = match(matcher(mesh), dataclasses.replace(stage, normal_weight=0.1, distance_gate=2.5))
+    there = matcher(mesh).moved(move).at(stage).match(move.apply(V), move.rotate(V), NONE)
+    assert np.allclose(there.points, move.apply(here.points), atol=1e-9)
+    assert np.allclose(there.normals, move.rotate(here.normals), atol=1e-9)
+    assert np.array_equal(there.state, here.state)
+
+
+@pytest.mark.parametrize("workers", [2, 5])
+def test_the_number_of_threads_changes_nothing(workers: int) -> None:
+    mesh = potato(4)
+    one, many = match(matcher(mesh)), match(matcher(mesh, workers=workers))
+    assert np.array_equal(one.points, many.points) and np.array_equal(one.state, many.state)

@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+from heads import ball, potato, rotation
+
+from licp.restshape import LocalSimilarities, farthest_points, follow
+
+VECTORS = np.random.default_rng(0).normal(size=(642, 3))
+
+
+@pytest.mark.parametrize(("controls", "radius"), [(1, 0.5), (30, 0.3), (150, 0.05), (10**6, 0.2)])
+def test_similarities_are_carried_exactly(controls: int, radius: float) -> None:
+    V, _ = potato()
+    R = rotation(0)
+    local = LocalSimilarities(V, controls, radius)
+    moved = 3.0 * (V @ R.T) + [5.0, 6.0, 7.0]
+    assert np.allclose(local.carry(moved, VECTORS), 3.0 * (VECTORS @ R.T), atol=1e-9)
+    assert np.allclose(local.carry(V, VECTORS), VECTORS, atol=1e-9)
+
+
+def test_each_part_turns_with_its_surroundings() -> None:
+    V, _ = potato()
+    V = V * [1.0, 1.0, 4.0]
+    c, s = np.cos(0.8), np.sin(0.8)
+    turn = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
+    bent = np.where(V[:, 2:] > 0, V @ turn.T, V)
+    carried = LocalSimilarities(V, 150, 0.3).carry(bent, VECTORS)
+    top, bottom = V[:, 2] > 2.3, V[:, 2] < -2.3
+    assert top.sum() > 50 and bottom.sum() > 50
+    assert np.allclose(carried[top], VECTORS[top] @ turn.T, atol=1e-6)
+    assert np.allclose(carried[bottom], VECTORS[bottom], atol=1e-6)
+
+
+def test_scale_follows_local_growth() -> None:
+    V, _ = ball(3)
+    carried = LocalSimilarities(V, 50, 0.4).carry(V * 1.7, V)
+    assert np.allclose(np.linalg.norm(carried, axis=1), 1.7)
+
+
+def test_turning_inside_out_never_reflects() -> None:
+    V, _ = potato()
+    local = LocalSimilarities(V, 1, 10.0)
+    rows = [local.carry(V * [-1, 1, 1], np.tile(e, (len(V), 1)))[0] for e in np.eye(3)]
+    assert np.linalg.det(np.stack(rows, 1)) > 0
+
+
+def test_vertices_out_of_reach_take_after_the_nearest_control() -> None:
+    V, _ = potato()
+    R = rotation(1)
+    carried = LocalSimilarities(V, 3, 0.01).carry(2.0 * V @ R.T, VECTORS)
+    assert np.isfinite(carried).all() and (np.linalg.norm(carried, axis=1) > 0).any()
+
+
+def test_the_shape_it_was_made_of_stays_as_it_was() -> None:
+    V, _ = potato()
+    before, given = V.copy(), VECTORS.copy()
+    LocalSimilarities(V, 20, 0.3).carry(V * 2, VECTORS)
+    assert np.array_equal(V, before) and np.array_equal(VECTORS, given)
+
+
+def test_followers_move_by_the_similarity_of_those_they_follow() -> None:
+    V, _ = potato()
+    R, at = rotation(2), np.array([[0.0, 0, 0], [0.1, 0.2, 0.3]])
+    moved = 2.0 * V @ R.T + 1.0
+    assert np.allclose(follow(V, moved, np.ones(len(V)), at), 2.0 * at @ R.T + 1.0)
+    moved[V[:, 2] < 0] += 50.0  # what has no weight does not count
+    assert np.allclose(follow(V, moved, (V[:, 2] >= 0) * 1.0, at), 2.0 * at @ R.T + 1.0)
+
+
+def test_farthest_points_cover_the_shape() -> None:
+    V, _ = potato(4)
+    chosen = farthest_points(V, 60)
+    assert len(np.unique(chosen)) == 60
+    assert chosen[0] == np.argmax(np.linalg.norm(V - V.mean(0), axis=1))
+    between = np.linalg.norm(V[:, None] - V[chosen], axis=2)
+    cover = between.min(1).max()
+    gaps = np.linalg.norm(V[chosen][:, None] - V[chosen], axis=2) + 9.0 * np.eye(60)
+    assert gaps.min() >= cover > 0  # no two closer than the worst gap: the property of the method
+    assert np.array_equal(farthest_points(V, 20), chosen[:20])
