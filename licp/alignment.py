@@ -10,7 +10,7 @@ from licp.features import HeatCurvature
 from licp.geometry import vertex_areas
 from licp.similarity import Similarity, fit_similarities, fit_similarity
 from licp.solver import Backend
-from licp.surface import Surface, even_subset
+from licp.surface import Surface, even_subset, nearest
 
 __all__ = ["Cloud", "align_globally", "refine_alignment"]
 
@@ -31,11 +31,15 @@ _CLEAR = 1.15
 _DIRECTIONS, _ROLLS = 48, 10
 # Weight of normals against positions in the search, in root-mean-square radii of the shape.
 _NORMAL_WEIGHT = 0.4
-# Curvature in the search: radii of its heat kernels in the same unit (about 7, 13 and 28 mm), and the
-# weight of the clipped features.  They tell a face from the back of a head, and nose and sockets
-# from a chin, where little of the head is there.
+# Curvature in the search: radii of its heat kernels in the same unit (about 7, 13 and 28 mm), and
+# the weight of the clipped features.  They tell a face from the back of a head, and nose and
+# sockets from a chin, where little of the head is there.
 _CURVATURE_SCALES = (0.06, 0.12, 0.25)
 _CURVATURE_WEIGHT = 1.0
+
+# Refinement beyond this is no refinement: a start is at most a third off in size and 45 degrees
+# off in pose, else the template has slid down a scrap of a scan.
+_MOST_GROWTH, _MOST_TURN = 1.33, np.deg2rad(45.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,10 +97,10 @@ class Cloud:
             radius=factor * self.radius,
         )
 
-    def standard(self, count: int) -> tuple[Floats, Floats, Floats]:
-        """The first points, centred and with radius 1, their normals and features, weighted."""
+    def standard(self, count: int, unit: float) -> tuple[Floats, Floats, Floats]:
+        """The first points, centred, in the given unit; their normals and features, weighted."""
         return (
-            (self.points[:count] - self.centre) / self.radius,
+            (self.points[:count] - self.centre) / unit,
             _NORMAL_WEIGHT * self.normals[:count],
             _CURVATURE_WEIGHT * self.features[:count],
         )
@@ -144,13 +148,18 @@ def align_globally(
         From the template's frame to the scan's, best first: one where it stands out, a few
         different ones where a scan shows too little to tell at this resolution.
     """
-    ratio = scan.radius / template.radius
-    size = 1.0 if with_scale else 1.0 / ratio
+    # In one unit of length both shapes keep scale 1; otherwise their radii are a first guess.
+    scan_unit = scan.radius if with_scale else template.radius
     R = start_rotations()
-    s = np.full(len(R), size)
+    s = np.ones(len(R))
     t = np.zeros((len(R), 3))
     for keep, count, steps, reach in _PYRAMID:
-        level = _Level(template.standard(count), scan.standard(count), reach, workers)
+        level = _Level(
+            template.standard(count, template.radius),
+            scan.standard(count, scan_unit),
+            reach,
+            workers,
+        )
         if keep < len(R):
             best = _distinct(level.cost(s, R, t), R, keep)
             s, R, t = s[best], R[best], t[best]
@@ -159,7 +168,7 @@ def align_globally(
     cost = level.cost(s, R, t)
     rivals = [k for k in _distinct(cost, R, len(R), _RIVAL) if cost[k] < _CLEAR * cost.min()]
     to_standard = Similarity(1 / template.radius, np.eye(3), -template.centre / template.radius)
-    from_standard = Similarity(scan.radius, np.eye(3), scan.centre)
+    from_standard = Similarity(scan_unit, np.eye(3), scan.centre)
     return [
         from_standard.after(Similarity(float(s[k]), R[k], t[k])).after(to_standard) for k in rivals
     ]
@@ -186,9 +195,9 @@ class _Level:
         """Feature distance and index of the nearest point, template to scan and back."""
         Rt = np.swapaxes(R, 1, 2)
         X = s[:, None, None] * (self.T @ Rt) + t[:, None]
-        d, j = self.scan_tree.query(_joined(X, self.NT @ Rt, self.CT), workers=self.workers)
+        d, j = nearest(self.scan_tree, _joined(X, self.NT @ Rt, self.CT), self.workers)
         Y = (self.S - t[:, None]) @ R / s[:, None, None]
-        e, k = self.template_tree.query(_joined(Y, self.NS @ R, self.CS), workers=self.workers)
+        e, k = nearest(self.template_tree, _joined(Y, self.NS @ R, self.CS), self.workers)
         return d, j, e, k
 
     def step(
@@ -261,6 +270,12 @@ def refine_alignment(
         The scan in the template's frame.
     usable : (s,) bool, optional
         Scan vertices that may be matched.
+    with_scale : bool
+        False keeps the scale.
+    steps : int
+        ICP steps; 20 settle a start that is 20 degrees off.
+    workers : int
+        Threads of the search.
 
     Returns
     -------
@@ -282,14 +297,18 @@ def refine_alignment(
     move = Similarity.identity()
     for _ in range(steps):
         X, N = move.apply(vertices), move.rotate(normals)
-        d, j = index.query(np.hstack([X, kappa * N, gamma * features]), workers=workers)
+        d, j = nearest(index, np.hstack([X, kappa * N, gamma * features]), workers)
         facing = np.einsum("ij,ij->i", N, target.normals[j]) > 0.5
         weight = np.where(allowed[j] & facing, held * _belief(d, reach) ** 2, 0.0)
         if np.count_nonzero(weight) < 4:
             break
         move = fit_similarity(vertices, target.vertices[j], weight, with_scale)
+    turn = np.arccos(np.clip((np.trace(move.rotation) - 1) / 2, -1, 1))
+    if not (1 / _MOST_GROWTH < move.scale < _MOST_GROWTH and turn < _MOST_TURN):
+        # The scan shows too little to hold the template where it was put: believe the start.
+        move = Similarity.identity()
     settled = np.hstack([move.apply(vertices), kappa * move.rotate(normals), gamma * features])
-    forth = index.query(settled, workers=workers)[0]
-    some = space[np.linspace(0, len(space) - 1, min(len(space), len(vertices))).astype(int)]
-    back = KDTree(settled).query(some, workers=workers)[0]
+    forth = nearest(index, settled, workers)[0]
+    some = even_subset(target.vertices, np.ones(len(space)), len(vertices))
+    back = nearest(KDTree(settled), space[some], workers)[0]
     return move, float(_belief(forth, reach).mean() + _belief(back, reach).mean())

@@ -9,7 +9,7 @@ from scipy.spatial import KDTree
 
 from licp.schedule import Stage
 from licp.similarity import Similarity
-from licp.surface import Surface
+from licp.surface import Surface, nearest
 
 __all__ = ["Matcher", "Matches", "State"]
 
@@ -129,7 +129,7 @@ class StageMatcher:
         space = self._space if among is None else self._space[among]
         return KDTree(space, balanced_tree=False, compact_nodes=False)
 
-    def nearest(self, queries: Floats, labels: Ints | None) -> Ints:
+    def _search(self, queries: Floats, labels: Ints | None) -> Ints:
         """Nearest scan vertex in feature space, -1 where no vertex has the label, (n,).
 
         Template vertices labelled -1 may match anything; so may scan vertices labelled -1 be
@@ -137,17 +137,16 @@ class StageMatcher:
         """
         workers = self._scan.workers
         if labels is None or self._scan.labels is None:
-            found: Ints = self._whole.query(queries, workers=workers)[1]
-            return found
+            return nearest(self._whole, queries, workers)[1]
         found = np.full(len(queries), -1, np.int64)
         for label in np.unique(labels):
             mine = np.flatnonzero(labels == label)
             if label < 0:
-                found[mine] = self._whole.query(queries[mine], workers=workers)[1]
+                found[mine] = nearest(self._whole, queries[mine], workers)[1]
                 continue
             among = np.flatnonzero((self._scan.labels == label) | (self._scan.labels < 0))
             if len(among):
-                found[mine] = among[self._tree(among).query(queries[mine], workers=workers)[1]]
+                found[mine] = among[nearest(self._tree(among), queries[mine], workers)[1]]
         return found
 
     def match(
@@ -165,16 +164,17 @@ class StageMatcher:
             Its regions.
         """
         scan, stage, target = self._scan, self._stage, self._scan.target
-        near = self.nearest(self._features(vertices, normals, curvature), labels)
+        near = self._search(self._features(vertices, normals, curvature), labels)
         nowhere = near < 0
         near = np.where(nowhere, 0, near)
         face, barycentric, points = target.project(vertices, near)
         facing = target.normals_at(face, barycentric)
-        on_border = target.border.holds(face, barycentric)
-        if scan.fine is not None:
-            at = scan.fine.points.query(points, workers=scan.workers)[1]
+        if scan.fine is None:
+            on_border = target.border.holds(face, barycentric)
+        else:
+            at = nearest(scan.fine.points, points, scan.workers)[1]
             fine_face, fine_barycentric, points = scan.fine.project(points, at)
-            on_border |= scan.fine.border.holds(fine_face, fine_barycentric)
+            on_border = scan.fine.border.holds(fine_face, fine_barycentric)
         cosine = np.einsum("ij,ij->i", normals, facing)
         residual = np.linalg.norm(points - vertices, axis=1)
 

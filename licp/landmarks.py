@@ -16,6 +16,8 @@ Ints = NDArray[np.int64]
 
 # A similarity has seven unknowns: three points would do, but leave nothing to check them by.
 FEWEST = 4
+# The same bound as for vertices: beyond it, products of coordinates overflow.
+_HUGE = 1e50
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +55,12 @@ class Landmarks:
         if positions.ndim != 2 or positions.shape[1] != 3:
             raise LandmarkError(f"landmark positions must have shape (k, 3), not {positions.shape}")
         k = len(positions)
-        c = np.ones(k) if self.confidence is None else np.array(self.confidence, np.float64)
+        if np.abs(positions[np.isfinite(positions)]).max(initial=0.0) > _HUGE:
+            raise LandmarkError(f"landmark positions beyond {_HUGE:g} cannot be computed with")
+        try:
+            c = np.ones(k) if self.confidence is None else np.array(self.confidence, np.float64)
+        except (TypeError, ValueError) as error:
+            raise LandmarkError(f"landmark confidences must be numbers: {error}") from error
         if c.shape != (k,):
             raise LandmarkError(f"{k} landmark positions but confidences of shape {c.shape}")
         if not (np.isfinite(c).all() and (c >= 0).all()):
@@ -80,7 +87,7 @@ class Landmarks:
             The repaired template's vertices in the part that deforms, -1 for the others.
         """
         positions, confidence = np.asarray(self.positions), np.asarray(self.confidence)
-        if isinstance(self.template, tuple):
+        if _is_barycentric(self.template):
             corners, weights = self._barycentric(mesh, len(positions))
         else:
             ids = _ids(self.template, len(positions), len(mesh.vertices), "vertex")
@@ -101,10 +108,11 @@ class Landmarks:
         return BoundLandmarks(corners[use], weights[use], positions[use], confidence[use])
 
     def _barycentric(self, mesh: Mesh, k: int) -> tuple[Ints, Floats]:
-        if len(self.template) != 2:
-            raise LandmarkError("barycentric landmarks are a pair (face ids, coordinates (k, 3))")
         faces = _ids(self.template[0], k, len(mesh.faces), "face")
-        weights = np.array(self.template[1], np.float64)
+        try:
+            weights = np.array(self.template[1], np.float64)
+        except (TypeError, ValueError) as error:
+            raise LandmarkError(f"barycentric coordinates must be numbers: {error}") from error
         if weights.shape != (k, 3):
             raise LandmarkError(
                 f"barycentric coordinates must have shape ({k}, 3), not {weights.shape}"
@@ -183,8 +191,16 @@ def as_landmarks(obj: Any) -> Landmarks:
     )
 
 
+def _is_barycentric(template: Any) -> bool:
+    """A pair whose second entry has rows; a tuple of vertex ids has not."""
+    return isinstance(template, tuple) and len(template) == 2 and np.iterable(template[1])
+
+
 def _ids(values: Any, k: int, n: int, what: str) -> Ints:
-    ids = np.array(values)
+    try:
+        ids = np.array(values)
+    except ValueError as error:
+        raise LandmarkError(f"{what} ids of landmarks must be one row: {error}") from error
     if ids.shape != (k,):
         raise LandmarkError(f"{k} landmark positions but {what} ids of shape {ids.shape}")
     if k and ids.dtype.kind not in "iu":

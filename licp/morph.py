@@ -27,7 +27,7 @@ from licp.result import MorphResult, StageRecord
 from licp.schedule import Schedule, Stage
 from licp.similarity import Similarity, fit_similarity
 from licp.solver import Backend, ElasticSolver, ElasticSystem
-from licp.surface import Surface, even_subset
+from licp.surface import Surface, even_subset, nearest
 
 __all__ = ["Iteration", "Morpher", "morph"]
 
@@ -265,11 +265,11 @@ class Morpher:
 
             if pose == "landmarks":
                 assert marks is not None
-                poses = [
-                    fit_similarity(
-                        marks.on(self._rest), marks.positions, marks.confidence, not rigid
-                    )
-                ]
+                own = self._to_unit.inverse()
+                fitted = fit_similarity(
+                    own.apply(marks.on(self._rest)), marks.positions, marks.confidence, not rigid
+                )
+                poses = [fitted.after(own)]
             elif pose == "global":
                 poses = self._search(full, rigid, workers)
             else:
@@ -330,10 +330,10 @@ class Morpher:
         history: list[StageRecord] = []
         done = 0
         for stage in self.schedule:
-            clock, inner, factors = time.perf_counter(), 0, 0
+            clock, first, inner, factors = time.perf_counter(), done, 0, 0
             search = matcher.at(stage)
             alpha = stage.stiffness**4
-            for repeat in range(stage.iterations):
+            for _ in range(stage.iterations):
                 normals = vertex_normals(X, self._faces)
                 matches = search.match(X, normals, self._curvature.of(X, normals), self._labels)
                 w, pull = self._weigh(X, matches, marks)
@@ -355,7 +355,9 @@ class Morpher:
                 if stop:
                     break
             seconds = time.perf_counter() - clock
-            history.append(StageRecord(stage.stiffness, *told, repeat + 1, inner, factors, seconds))
+            history.append(
+                StageRecord(stage.stiffness, *told, done - first, inner, factors, seconds)
+            )
             if stop:
                 return X, matches, tuple(history), True
         return X, matches, tuple(history), False
@@ -448,9 +450,9 @@ class Morpher:
         target, fine = full, None
         if np.sqrt(area / len(full.vertices)) < 0.6 * _SPACING:
             target, fine = full.coarsened(_SPACING), full
-            nearest = full.points.query(target.vertices, workers=workers)[1]
-            ignored = None if ignored is None else ignored[nearest]
-            labels = None if labels is None else labels[nearest]
+            at = nearest(full.points, target.vertices, workers)[1]
+            ignored = None if ignored is None else ignored[at]
+            labels = None if labels is None else labels[at]
         features = HeatCurvature(target.vertices, target.faces, backend=self.backend).of(
             target.vertices, target.normals
         )
@@ -473,7 +475,7 @@ class Morpher:
 
     def _check_overlap(self, matcher: Matcher) -> None:
         gate = self.schedule.stages[0].distance_gate
-        d = matcher.target.points.query(self._rest, workers=matcher.workers)[0]
+        d = nearest(matcher.target.points, self._rest, matcher.workers)[0]
         if not (self._may_match() & (d < gate)).any():
             raise OverlapError(
                 "template and scan have nothing in common: from this start the nearest scan vertex "

@@ -47,6 +47,8 @@ _DEBRIS = 0.01
 _SUSPECT = 0.5
 _SPIKE = 3.5
 _FLANK = 1.2
+# More spikes than this share of the vertices is the shape of a coarse mesh, not defects of a scan.
+_SPIKE_SHARE = 0.02
 # Cuts, see _cuts: neighbours within one degree, the whole region within one degree of its mean on
 # average, at least this many faces, between these shares of the whole area. Measured skin that
 # flat and that large does not exist; a shape that is mostly flat is no head with a cut.
@@ -272,6 +274,8 @@ def _repair(vertices: ArrayLike, faces: ArrayLike, scan: bool) -> CleanMesh:
         cut = _cuts(N, A, sides, counts)
         cuts = int(cut.sum())
         spike = _spikes(V, F, N, E)
+        if spike.sum() > _SPIKE_SHARE * used.sum():
+            spike[:] = False
         spikes = int(spike.sum())
         keep = ~cut & ~spike[F].any(1) if spikes else ~cut
         if spikes or cuts:

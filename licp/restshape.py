@@ -1,5 +1,7 @@
 """The rest shape: what the elastic energy pulls the template back to."""
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -48,7 +50,7 @@ class LocalSimilarities:
         rows, columns, values = _gaussian(vertices, vertices[centres], radius, _NEGLIGIBLE)
         shape = (len(vertices), len(centres))
         G = sparse.csr_array((values, (rows, columns)), shape=shape)
-        total = np.asarray(G.sum(1)).ravel()
+        total = np.asarray(G.sum(axis=1), np.float64).ravel()
         # A vertex out of reach of all controls takes after the nearest one.
         lost = np.flatnonzero(total == 0)
         if len(lost):
@@ -56,10 +58,11 @@ class LocalSimilarities:
             near = sparse.csr_array((np.ones(len(lost)), (lost, d.argmin(1))), shape=shape)
             G = sparse.csr_array(G + near)
             total[lost] = 1.0
-        self._blend = sparse.csr_array(sparse.diags_array(1.0 / total) @ G)
+        # Products of sparse and dense arrays have no static type.
+        self._blend: Any = sparse.csr_array(sparse.diags_array(1.0 / total) @ G)
         gather = sparse.csr_array(G.T)
-        weight = np.asarray(gather.sum(1)).ravel()
-        self._gather = sparse.csr_array(sparse.diags_array(1.0 / weight) @ gather)
+        weight = np.asarray(gather.sum(axis=1), np.float64).ravel()
+        self._gather: Any = sparse.csr_array(sparse.diags_array(1.0 / weight) @ gather)
         self._rest = vertices
         self._rest_mean = self._gather @ vertices
         spread = self._gather @ (vertices**2).sum(1) - (self._rest_mean**2).sum(1)

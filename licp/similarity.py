@@ -200,7 +200,14 @@ def fit_similarity(
     A = np.asarray(source, np.float64)[None]
     B = np.asarray(target, np.float64)[None]
     w = np.ones(A.shape[:2]) if weights is None else np.asarray(weights, np.float64)[None]
+    if not (np.isfinite(w).all() and (w >= 0).all() and w.any()):
+        raise InputError("weights must be finite, not negative and not all zero")
     scale, R, t = fit_similarities(A, B, w, with_scale)
-    if not (np.isfinite(scale[0]) and scale[0] > 0):
+    # Nine digits of each coordinate are enough to tell a spread from rounding.
+    spread = [
+        np.sqrt(np.average((P[0] - np.average(P[0], 0, w[0])) ** 2, 0, w[0]).sum()) for P in (A, B)
+    ]
+    extent = [np.abs(P[0][w[0] > 0]).max() for P in (A, B)]
+    if not all(s > 1e-9 * e for s, e in zip(spread, extent, strict=True)) or not scale[0] > 0:
         raise InputError("the points lie in one place and determine no similarity")
     return Similarity(float(scale[0]), R[0], t[0])

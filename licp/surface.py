@@ -10,7 +10,7 @@ from licp.closest import Border, TriangleTree, closest_on_incident
 from licp.geometry import border_vertices, vertex_faces, vertex_normals
 from licp.similarity import Similarity
 
-__all__ = ["Surface", "even_subset", "spatial_order"]
+__all__ = ["Surface", "even_subset", "nearest", "spatial_order"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -120,7 +120,20 @@ class Surface:
         F = F[np.sort(first)]
         used = np.zeros(n, bool)
         used[F.ravel()] = True
-        return Surface(mean[used], (np.cumsum(used) - 1)[F])
+        coarse = Surface(mean[used], (np.cumsum(used) - 1)[F])
+        # Faces that collapse leave slits and folds: normals and border are those of the vertices
+        # that were averaged.
+        normals = np.stack([np.bincount(group, x) for x in self.normals.T], 1)[used]
+        length = np.linalg.norm(normals, axis=1, keepdims=True)
+        coarse.normals = normals / np.where(length > 0, length, 1.0)
+        coarse.__dict__["at_border"] = (np.bincount(group, self.at_border) > 0)[used]
+        return coarse
+
+
+def nearest(tree: KDTree, points: Floats, workers: int) -> tuple[Floats, Ints]:
+    """Distances to, and indices of, the nearest points of a tree, shaped like the queries."""
+    distance, index = tree.query(points, workers=workers)
+    return np.asarray(distance, np.float64), np.asarray(index, np.int64)
 
 
 def spatial_order(points: Floats) -> Ints:
@@ -159,5 +172,5 @@ def even_subset(points: Floats, weights: Floats, count: int) -> Ints:
         return order
     reached = np.cumsum(weights[order])
     at = np.searchsorted(reached, (np.arange(count) + 0.5) / count * reached[-1])
-    chosen: Ints = np.unique(order[np.minimum(at, len(order) - 1)])
+    chosen: Ints = order[np.unique(np.minimum(at, len(order) - 1))]
     return chosen

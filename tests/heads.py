@@ -95,9 +95,16 @@ def ball(subdivisions: int = 3) -> Arrays:
 def potato(subdivisions: int = 3) -> Arrays:
     """A closed smooth shape without any symmetry; finer ones hold the vertices of coarser ones."""
     V, F = ball(subdivisions)
-    bump = np.exp(-6 * ((V - [0.0, 0.3, 0.95]) ** 2).sum(1))
-    dent = np.exp(-9 * ((V - [0.8, 0.3, 0.5]) ** 2).sum(1))
-    r = 1 + 0.15 * bump - 0.1 * dent + 0.1 * V[:, 1] ** 2 + 0.05 * V[:, 0] * V[:, 2]
+    r = np.ones(len(V))
+    for at, width, height in (
+        ((0.0, 0.1, 1.0), 0.35, 0.35),
+        ((0.9, 0.4, 0.2), 0.4, 0.2),
+        ((-0.8, 0.3, -0.5), 0.45, 0.25),
+        ((0.3, -0.9, 0.3), 0.5, 0.3),
+        ((-0.5, 0.5, 0.7), 0.35, -0.15),
+        ((0.2, 0.8, -0.6), 0.4, -0.15),
+    ):
+        r += height * np.exp(-((np.linalg.norm(V - at, axis=1) / width) ** 2))
     return V * r[:, None] * [1.0, 1.3, 1.15], F
 
 

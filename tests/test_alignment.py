@@ -1,0 +1,175 @@
+import numpy as np
+import pytest
+from heads import arrays, part, pose, potato, rotation, scan_arrays, size
+
+from licp.alignment import Cloud, align_globally, refine_alignment, start_rotations
+from licp.features import HeatCurvature
+from licp.repair import clean
+from licp.similarity import Similarity
+from licp.surface import Surface
+
+V, F = potato(4)
+
+
+def angle(a: np.ndarray, b: np.ndarray) -> float:
+    """Degrees between two rotations."""
+    return float(np.rad2deg(np.arccos(np.clip((np.trace(a.T @ b) - 1) / 2, -1, 1))))
+
+
+def cloud(vertices: np.ndarray, faces: np.ndarray) -> Cloud:
+    mesh = clean(vertices, faces)
+    return Cloud.of(Surface(mesh.vertices, mesh.faces))
+
+
+def test_starts_cover_all_rotations() -> None:
+    starts = start_rotations()
+    assert np.allclose(starts @ np.swapaxes(starts, 1, 2), np.eye(3), atol=1e-12)
+    assert np.allclose(np.linalg.det(starts), 1)
+    far = [
+        np.arccos(np.clip((np.einsum("nij,ij->n", starts, rotation(k)).max() - 1) / 2, -1, 1))
+        for k in range(300)
+    ]
+    assert np.rad2deg(max(far)) < 40
+
+
+def test_clouds_are_even_samples() -> None:
+    points = cloud(V, F)
+    assert len(points.points) == 2000
+    area = 0.5 * np.linalg.norm(np.cross(V[F[:, 1]] - V[F[:, 0]], V[F[:, 2]] - V[F[:, 0]]), axis=1)
+    centre = area @ V[F].mean(1) / area.sum()
+    assert np.allclose(points.centre, centre, atol=0.005)
+    assert points.radius == pytest.approx(
+        np.sqrt(area @ ((V[F].mean(1) - centre) ** 2).sum(1) / area.sum()), rel=0.01
+    )
+    for count in (50, 200):  # the first ones cover the shape as well as the same number of any
+        gap = np.linalg.norm(V[:, None] - points.points[:count], axis=2).min(1).max()
+        assert gap < 2.0 * np.sqrt(area.sum() / count)
+
+
+def test_clouds_leave_the_border_out() -> None:
+    half = clean(*part((V, F), V[F].mean(1)[:, 2] > 0))
+    surface = Surface(half.vertices, half.faces)
+    rim = surface.vertices[surface.at_border]
+    points = Cloud.of(surface).points
+    assert np.linalg.norm(points[:, None] - rim, axis=2).min() > 0
+
+
+def test_clouds_move_with_the_surface() -> None:
+    R = rotation(0)
+    here, there = cloud(V, F), cloud(50 * V @ R.T + 9, F)
+    assert there.radius == pytest.approx(50 * here.radius)
+    assert np.allclose(there.centre, 50 * R @ here.centre + 9)
+    assert np.isclose(np.sort(here.features, 0), np.sort(there.features, 0), atol=0.2).mean() > 0.9
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_any_pose_and_unit_is_found(seed: int) -> None:
+    W, G = potato(5)
+    true = Similarity(1000.0**seed, rotation(seed), np.array([3e3, -2e3, 1e3]))
+    found = align_globally(cloud(V, F), cloud(true.apply(W), G))
+    assert angle(found[0].rotation, true.rotation) < 2
+    assert found[0].scale == pytest.approx(true.scale, rel=0.02)
+    gone = np.linalg.norm(found[0].apply(V) - true.apply(V), axis=1)
+    assert gone.mean() < 0.02 * true.scale * np.ptp(V, axis=0).max()
+
+
+def test_the_shape_itself_is_found() -> None:
+    found = align_globally(cloud(V, F), cloud(V, F))
+    assert np.allclose(found[0].apply(V), V, atol=1e-3)
+
+
+@pytest.mark.parametrize("unit", [1.0, 1.2])
+def test_without_scale_the_scale_stays(unit: float) -> None:
+    W, G = potato(5)
+    R = rotation(2)
+    found = align_globally(cloud(V, F), cloud(unit * W @ R.T, G), with_scale=False)
+    assert found[0].scale == pytest.approx(1.0, abs=1e-12)
+    assert angle(found[0].rotation, R) < 5
+
+
+def test_half_a_shape_is_found() -> None:
+    W, G = potato(5)
+    R = rotation(3)
+    half = part((W @ R.T, G), W[G].mean(1)[:, 2] > -0.2)
+    found = align_globally(cloud(V, F), cloud(*half))
+    assert min(angle(p.rotation, R) for p in found) < 15
+
+
+def test_another_head_is_found() -> None:
+    found = align_globally(cloud(*arrays()), cloud(*scan_arrays()))
+    T = arrays()[0]
+    assert angle(found[0].rotation, pose().rotation) < 10
+    gone = np.linalg.norm(found[0].apply(T) - pose().apply(T), axis=1)
+    assert gone.mean() < 0.05 * size()
+
+
+def test_threads_change_nothing() -> None:
+    T, S = cloud(*arrays()), cloud(*scan_arrays())
+    one, two = align_globally(T, S), align_globally(T, S, workers=2)
+    assert np.array_equal(one[0].matrix(), two[0].matrix()) and len(one) == len(two)
+
+
+def refined(start: Similarity, **options: object) -> tuple[Similarity, float]:
+    """The unit-size potato, put off its place by ``start``, brought back to it."""
+    unit = V / np.sqrt(15.0)
+    surface = Surface(unit, F)
+    h = HeatCurvature(unit, F).of(unit, surface.normals)
+    some = np.arange(0, len(V), 2)
+    move, agreement = refine_alignment(
+        start.apply(unit)[some],
+        start.rotate(surface.normals)[some],
+        h[some],
+        surface,
+        h,
+        **options,  # type: ignore[arg-type]
+    )
+    return move.after(start), agreement
+
+
+def turned(degrees: float, scale: float = 1.0) -> Similarity:
+    c, s = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    R = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
+    return Similarity(scale, R, np.array([0.01, -0.02, 0.015]))
+
+
+def test_small_errors_of_the_pose_are_taken_back() -> None:
+    back, agreement = refined(turned(10, 1.05))
+    assert np.allclose(back.matrix(), np.eye(4), atol=2e-3)
+    assert agreement > 1.99
+    assert np.allclose(refined(Similarity.identity())[0].matrix(), np.eye(4), atol=1e-9)
+
+
+def test_refining_without_scale_keeps_it() -> None:
+    assert refined(turned(5, 1.03), with_scale=False)[0].scale == pytest.approx(1.03, abs=1e-12)
+
+
+def test_unusable_parts_do_not_count() -> None:
+    unit = V / np.sqrt(15.0)
+    bump = unit[:, 2] > 0.15
+    grown = unit + np.where(bump, 0.06, 0.0)[:, None] * [0.0, 1.0, 0.0]
+    surface = Surface(grown, F)
+    h = HeatCurvature(unit, F).of(unit, Surface(unit, F).normals)
+    moved = {
+        name: refine_alignment(unit, Surface(unit, F).normals, h, surface, h, usable=usable)[
+            0
+        ].apply(unit)
+        for name, usable in (("all", None), ("some", ~bump))
+    }
+    off = {k: np.linalg.norm(x - unit, axis=1).mean() for k, x in moved.items()}
+    assert off["some"] < 0.3 * off["all"]
+
+
+def test_a_scrap_does_not_take_the_template_away() -> None:
+    """What shows too little leaves the start alone."""
+    unit = V / np.sqrt(15.0)
+    near = np.linalg.norm(unit[F].mean(1) - unit[7], axis=1) < 0.06
+    scrap = clean(unit, F[near])
+    surface = Surface(scrap.vertices, scrap.faces)
+    h = HeatCurvature(unit, F).of(unit, Surface(unit, F).normals)
+    move, _ = refine_alignment(unit, Surface(unit, F).normals, h, surface, h[scrap.source])
+    assert np.linalg.norm(move.apply(unit) - unit, axis=1).mean() < 0.03
+
+
+def test_nothing_usable_leaves_the_start() -> None:
+    back, _ = refined(turned(5), usable=np.zeros(len(V), bool))
+    assert np.array_equal(back.matrix(), turned(5).matrix())
