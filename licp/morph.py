@@ -271,7 +271,7 @@ class Morpher:
                 )
                 poses = [fitted.after(own)]
             elif pose == "global":
-                poses = self._search(full, rigid, workers)
+                poses = self._search(full, rigid)
             else:
                 poses = [pose.after(self._to_unit.inverse())]
             pose, matcher = self._settle(
@@ -408,17 +408,17 @@ class Morpher:
         free: Bools = self._trust > 0
         return free if self._masked is None else free & ~self._masked
 
-    def _search(self, scan: Surface, rigid: bool, workers: int) -> list[Similarity]:
+    def _search(self, scan: Surface, rigid: bool) -> list[Similarity]:
         """Poses from the unit frame to the scan without any start, best first."""
         area = float(vertex_areas(scan.vertices, scan.faces).sum())
         # About ten thousand vertices show what the search looks at.
         thin = scan if len(scan.vertices) < 40_000 else scan.coarsened(np.sqrt(area / 8000))
         cloud = Cloud.of(thin, backend=self.backend)
         if not rigid:
-            return align_globally(self._cloud, cloud, workers=workers)
+            return align_globally(self._cloud, cloud)
         grown = Similarity(1.0 / self._to_unit.scale, np.eye(3), np.zeros(3))
         template = self._cloud.scaled(grown.scale)
-        found = align_globally(template, cloud, with_scale=False, workers=workers)
+        found = align_globally(template, cloud, with_scale=False)
         return [pose.after(grown) for pose in found]
 
     def _settle(

@@ -136,9 +136,9 @@ def draw(
     P = np.column_stack(
         [w / 2 + scale * (P[:, 0] - frame.x), h / 2 - scale * (P[:, 1] - frame.y), scale * P[:, 2]]
     )
-    pixel, face, weights = _rasterize(
-        np.ascontiguousarray(P), np.ascontiguousarray(mesh.faces), w, h
-    )
+    face, weights = _rasterize(np.ascontiguousarray(P), np.ascontiguousarray(mesh.faces), w, h)
+    pixel = np.flatnonzero(face >= 0)
+    face, weights = face[pixel], weights[pixel]
     corners = mesh.faces[face]
     normals = vertex_normals(mesh.vertices, mesh.faces) @ axes.T
     N = np.einsum("pk,pkj->pj", weights, normals[corners])
@@ -330,10 +330,10 @@ def _round_up(value: float) -> float:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _rasterize(P: Any, F: Any, width: int, height: int) -> Any:
-    """Pixels (by number) whose centre some face covers; the frontmost face, and where on it."""
-    face = np.full((height, width), -1, np.int64)
-    depth = np.full((height, width), -np.inf)
-    weights = np.zeros((height, width, 3))
+    """Frontmost face (-1 for none) at the centre of each pixel, row by row, and where on it."""
+    face = np.full(height * width, -1, np.int64)
+    depth = np.full(height * width, -np.inf)
+    weights = np.zeros((height * width, 3))
     for f in range(F.shape[0]):
         a, b, c = F[f, 0], F[f, 1], F[f, 2]
         ax, ay, bx, by, cx, cy = P[a, 0], P[a, 1], P[b, 0], P[b, 1], P[c, 0], P[c, 1]
@@ -355,9 +355,8 @@ def _rasterize(P: Any, F: Any, width: int, height: int) -> Any:
                 if u < 0.0 or v < 0.0 or w < 0.0:
                     continue
                 z = u * P[a, 2] + v * P[b, 2] + w * P[c, 2]
-                if z > depth[y, x]:
-                    depth[y, x] = z
-                    face[y, x] = f
-                    weights[y, x, 0], weights[y, x, 1], weights[y, x, 2] = u, v, w
-    pixel = np.flatnonzero(face.ravel() >= 0)
-    return pixel, face.ravel()[pixel], weights.reshape((-1, 3))[pixel]
+                at = y * width + x
+                if z > depth[at]:
+                    depth[at], face[at] = z, f
+                    weights[at, 0], weights[at, 1], weights[at, 2] = u, v, w
+    return face, weights

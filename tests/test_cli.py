@@ -75,7 +75,10 @@ def test_output_is_what_the_library_gives(folder: Path) -> None:
     assert morph("--levels", "4", "--backend", "scipy", output="out.ply").exit_code == 0
     marks = licp.Landmarks(MARKS, np.loadtxt("marks.txt")[:, 1:])
     same = licp.morph(
-        "template.obj", "scan.ply", landmarks=marks, backend="scipy",
+        "template.obj",
+        "scan.ply",
+        landmarks=marks,
+        backend="scipy",
         schedule=licp.Schedule.progressive(4),
     )
     assert np.allclose(licp.load_mesh("out.ply").vertices, same.vertices, atol=1e-9)
@@ -186,7 +189,9 @@ def test_bar_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = licp.Schedule.progressive(1).stages[0]
     step = Iteration(3, 20, stage, np.zeros((1, 3)), 0.0, 0.9, 0.0, 0.0)
     for stream, quiet, shown in (
-        (Terminal(), False, True), (Terminal(), True, False), (io.StringIO(), False, False),
+        (Terminal(), False, True),
+        (Terminal(), True, False),
+        (io.StringIO(), False, False),
     ):
         monkeypatch.setattr(sys, "stderr", stream)
         with cli._progress(quiet) as callback:

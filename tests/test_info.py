@@ -13,7 +13,14 @@ from licp.solver import default_backend
 def test_holds_what_a_report_of_a_problem_needs() -> None:
     found = json.loads(json.dumps(info.installation()))
     assert set(found) == {
-        "licp", "python", "platform", "packages", "processors", "blas", "backend", "kernels",
+        "licp",
+        "python",
+        "platform",
+        "packages",
+        "processors",
+        "blas",
+        "backend",
+        "kernels",
     }
     assert found["licp"] == licp.__version__
     assert found["backend"]["active"] == default_backend()

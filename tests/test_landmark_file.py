@@ -45,10 +45,19 @@ def test_all_formats_say_the_same(tmp_path: Path, text: str) -> None:
 
 def test_json_mixes_vertices_and_points_of_faces(tmp_path: Path) -> None:
     path = tmp_path / "marks.json"
-    path.write_text(json.dumps([
-        {"face": 3, "barycentric": [0.5, 0.25, 0.25], "position": [0, 0, 1], "name": "nasion"},
-        {"vertex": 5, "position": None, "confidence": 0},
-    ]))
+    path.write_text(
+        json.dumps(
+            [
+                {
+                    "face": 3,
+                    "barycentric": [0.5, 0.25, 0.25],
+                    "position": [0, 0, 1],
+                    "name": "nasion",
+                },
+                {"vertex": 5, "position": None, "confidence": 0},
+            ]
+        )
+    )
     assert np.isnan(load_landmarks(path, TEMPLATE).positions[1]).all()
     inside = np.array([0.5, 0.25, 0.25]) @ TEMPLATE.vertices[TEMPLATE.faces[3]]
     assert np.allclose(points(path), [inside, TEMPLATE.vertices[5]], atol=1e-15)
@@ -72,8 +81,11 @@ def test_json_mixes_vertices_and_points_of_faces(tmp_path: Path) -> None:
         ('[{"face": 1, "position": [0, 0, 0]}]', "landmark 1 of 1", "barycentric"),
         ('[{"vertex": true, "position": [0, 0, 0]}]', "landmark 1 of 1", "whole number"),
         ('[{"vertex": 1}]', "landmark 1 of 1", "not finite"),
-        ('[{"face": 320, "barycentric": [1, 0, 0], "position": [0, 0, 0]}]', "landmark 1",
-         "no face 320; they are 0 to 319"),
+        (
+            '[{"face": 320, "barycentric": [1, 0, 0], "position": [0, 0, 0]}]',
+            "landmark 1",
+            "no face 320; they are 0 to 319",
+        ),
         ('[{"face": 1, "barycentric": [1, 1, 0], "position": [0, 0, 0]}]', "landmark 1", "up to 1"),
         ('[{"face": 1, "barycentric": null, "position": [0, 0, 0]}]', "landmark 1", "barycentric"),
         ('{"vertex": 1}', "marks", "expected a list"),

@@ -87,7 +87,10 @@ def test_nearer_surface_hides_farther_in_any_order_of_faces() -> None:
 def test_texture_is_the_right_way_up() -> None:
     pixels = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 255]]], np.uint8)
     mesh = Mesh(
-        SQUARE, [[0, 1, 2, 3]], uv=[[0, 0], [1, 0], [1, 1], [0, 1]], uv_faces=[[0, 1, 2, 3]],
+        SQUARE,
+        [[0, 1, 2, 3]],
+        uv=[[0, 0], [1, 0], [1, 1], [0, 1]],
+        uv_faces=[[0, 1, 2, 3]],
         texture=Image.fromarray(pixels),
     )
     picture = draw(mesh, size=(20, 20), frame=Frame(0, 0, 2), relief=0)
@@ -95,9 +98,7 @@ def test_texture_is_the_right_way_up() -> None:
 
 
 def test_faces_seen_from_behind_are_darker_than_the_same_from_ahead() -> None:
-    ahead, behind = (
-        draw((SQUARE, [face]), size=(9, 9)) for face in ([0, 1, 2, 3], [3, 2, 1, 0])
-    )
+    ahead, behind = (draw((SQUARE, [face]), size=(9, 9)) for face in ([0, 1, 2, 3], [3, 2, 1, 0]))
     assert ahead[4, 4, 3] == behind[4, 4, 3] == 255
     assert behind[4, 4, 0] < 0.6 * ahead[4, 4, 0]
 
@@ -114,9 +115,7 @@ def test_figure_shows_scan_and_fit_in_one_place(fit: MorphResult, tmp_path: Path
     assert [p.name for p in tmp_path.iterdir()] == ["fit.png"]
 
 
-def test_heat_follows_the_distance_and_unmatched_is_grey(
-    fit: MorphResult, tmp_path: Path
-) -> None:
+def test_heat_follows_the_distance_and_unmatched_is_grey(fit: MorphResult, tmp_path: Path) -> None:
     own = fit.similarity.inverse().apply(fit.vertices)
     right, high = own[:, 0] > 0, own[:, 1] > 40
     moved = own * np.where(right, 1.05, 1.0)[:, None]
@@ -134,13 +133,16 @@ def test_heat_follows_the_distance_and_unmatched_is_grey(
 
 def test_limit_is_found_and_the_distance_is_in_the_unit_of_the_scan() -> None:
     assert [render._round_up(x) for x in (0.0, 0.31, 0.5, 0.0021, 70, 2)] == [
-        1.0, 0.5, 0.5, 0.005, 100.0, 2.0,
+        1.0,
+        0.5,
+        0.5,
+        0.005,
+        100.0,
+        2.0,
     ]
 
 
-def test_scan_that_is_inside_out_is_shown_from_outside(
-    fit: MorphResult, tmp_path: Path
-) -> None:
+def test_scan_that_is_inside_out_is_shown_from_outside(fit: MorphResult, tmp_path: Path) -> None:
     inverted = Mesh(SCAN.vertices, SCAN.faces[:, ::-1])
     report = replace(fit.repairs["scan"], inverted=True)
     turned = replace(fit, repairs={**fit.repairs, "scan": report})

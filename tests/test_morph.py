@@ -1,0 +1,704 @@
+"""End to end: what a user may rely on, whatever the engine does inside."""
+
+import copy
+import pickle
+import threading
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+from heads import (
+    Arrays,
+    apart,
+    arrays,
+    ball,
+    error,
+    found,
+    morpher,
+    part,
+    pose,
+    potato,
+    result,
+    rotation,
+    scan,
+    scan_arrays,
+    size,
+)
+from heads import template as head
+from scipy.spatial import KDTree
+from threadpoolctl import threadpool_info
+
+from licp import (
+    Iteration,
+    Mesh,
+    Morpher,
+    MorphResult,
+    Schedule,
+    Similarity,
+    Stage,
+    State,
+    load_mesh,
+    morph,
+    save_mesh,
+)
+from licp.repair import clean
+from licp.similarity import fit_similarity
+
+HERE = Similarity.identity()
+SHORT = Schedule.progressive(4)
+
+
+def root_area(mesh: Arrays) -> float:
+    return float(np.sqrt(trimesh.Trimesh(*mesh, process=False).area))
+
+
+def same(a: MorphResult, b: MorphResult) -> bool:
+    """Bit for bit."""
+    return all(
+        np.array_equal(getattr(a, name), getattr(b, name), equal_nan=name == "residual")
+        for name in ("vertices", "state", "residual", "confidence")
+    )
+
+
+# What comes in, and that it is left alone.
+
+
+def test_every_kind_of_input_gives_the_same(tmp_path: Path) -> None:
+    (V, F), (W, G) = arrays(), scan_arrays()
+    head_file = save_mesh(tmp_path / "head.ply", Mesh(V, F))
+    scan_file = save_mesh(tmp_path / "scan.ply", Mesh(W, G))
+    kinds = [
+        (trimesh.Trimesh(V, F, process=False), trimesh.Trimesh(W, G, process=False)),
+        (Mesh(V, F), Mesh(W, G)),
+        ((V.tolist(), F.tolist()), (W, G.astype(np.uint32))),
+        (str(head_file), scan_file),
+    ]
+    expected = morph(arrays(), scan_arrays(), start=pose(), schedule=SHORT)
+    for template, target in kinds:
+        assert same(morph(template, target, start=pose().matrix(), schedule=SHORT), expected)
+
+
+def test_inputs_are_never_changed() -> None:
+    (V, F), (W, G) = arrays(), scan_arrays()
+    template, target = trimesh.Trimesh(V, F, process=False), trimesh.Trimesh(W, G, process=False)
+    n, s = len(V), len(W)
+    given = {
+        "template": template.vertices.view(np.ndarray),
+        "template faces": template.faces.view(np.ndarray),
+        "scan": target.vertices.view(np.ndarray),
+        "scan faces": target.faces.view(np.ndarray),
+        "data_weights": np.linspace(0.5, 1, n),
+        "stiffness": np.linspace(1, 2, n),
+        "mask": np.arange(n) % 50 == 0,
+        "labels": np.zeros(n, np.int32),
+        "scan_mask": np.arange(s) % 50 == 0,
+        "scan_labels": np.zeros(s, int),
+        "start": pose().matrix(),
+        "ids": head().landmarks[:5].copy(),
+        "places": scan().truth[head().landmarks[:5]],
+    }
+    before = {name: array.copy() for name, array in given.items()}
+    options = {k: given[k] for k in ("data_weights", "stiffness", "mask", "labels")}
+    call = {k: given[k] for k in ("scan_mask", "scan_labels", "start")}
+    model = Morpher(template, schedule=SHORT, **options)  # type: ignore[arg-type]
+    model.morph(target, landmarks=(given["ids"], given["places"]), **call)
+    for name, array in given.items():
+        assert np.array_equal(array, before[name]) and array.dtype == before[name].dtype, name
+    assert np.array_equal(model.template.vertices, V)
+
+
+def test_what_is_changed_later_does_not_matter() -> None:
+    V, F = (a.copy() for a in arrays())
+    weights = np.ones(len(V))
+    model = Morpher((V, F), data_weights=weights, schedule=SHORT)
+    V += 100.0
+    F[:] = 0
+    weights[:] = 0.0
+    expected = morph(arrays(), scan_arrays(), start=pose(), schedule=SHORT)
+    assert same(model.morph(scan_arrays(), start=pose()), expected)
+
+
+# Repeatable.
+
+
+def test_again_is_bit_identical() -> None:
+    assert same(morph(arrays(), scan_arrays()), found())
+    assert same(morpher().morph(scan_arrays(), start=pose(), threads=1), result())
+
+
+def test_one_morpher_serves_many_scans() -> None:
+    other = scan_arrays()[0] * [1.05, 1.0, 0.97], scan_arrays()[1]
+    model = Morpher(arrays(), schedule=SHORT)
+    scans = (scan_arrays(), other, scan_arrays())
+    reused = [model.morph(s, start=pose()) for s in scans]
+    fresh = [morph(arrays(), s, start=pose(), schedule=SHORT) for s in scans[:2]]
+    assert same(reused[0], fresh[0]) and same(reused[1], fresh[1]) and same(reused[2], fresh[0])
+
+
+def test_two_threads_at_once_change_nothing() -> None:
+    def blas() -> list[int]:
+        return [i["num_threads"] for i in threadpool_info() if i["user_api"] == "blas"]
+
+    other = scan_arrays()[0] * [1.05, 1.0, 0.97], scan_arrays()[1]
+    alone = [result(), morpher().morph(other, start=pose())]
+    before = blas()
+    together: dict[int, MorphResult] = {}
+    second = threading.Event()
+
+    def run(k: int) -> None:
+        if k:
+            second.wait()
+        # The second one starts inside the first one and outlives it.
+        together[k] = morpher().morph(
+            (scan_arrays(), other)[k], start=pose(), callback=lambda _: second.set()
+        )
+
+    threads = [threading.Thread(target=run, args=(k,)) for k in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert same(together[0], alone[0]) and same(together[1], alone[1])
+    assert blas() == before
+
+
+def test_morphers_travel_to_other_processes() -> None:
+    model = Morpher(arrays(), schedule=SHORT)
+    expected = model.morph(scan_arrays(), start=pose())
+    assert same(pickle.loads(pickle.dumps(model)).morph(scan_arrays(), start=pose()), expected)
+    assert same(copy.deepcopy(model).morph(scan_arrays(), start=pose()), expected)
+
+
+# Unit, pose and order of what comes in do not matter.
+
+
+@pytest.mark.parametrize("unit", [1e-3, 1e3])
+def test_units_do_not_matter(unit: float) -> None:
+    (V, F), (W, G) = arrays(), scan_arrays()
+    scaled = morpher().morph((unit * W, G))
+    assert apart(scaled.vertices / unit, found().vertices).max() < 1e-6
+    assert np.array_equal(scaled.state, found().state)
+    assert np.allclose(scaled.residual / unit, found().residual, atol=1e-6, equal_nan=True)
+    assert scaled.similarity.scale == pytest.approx(unit * found().similarity.scale)
+    template = morph((unit * V, F), (W, G))
+    assert apart(template.vertices, found().vertices).max() < 1e-6
+
+
+def test_the_order_of_scan_vertices_does_not_matter() -> None:
+    W, G = scan_arrays()
+    rng = np.random.default_rng(0)
+    order = rng.permutation(len(W))
+    faces = rng.permutation(np.argsort(order)[G])
+    turn = (np.arange(3) + rng.integers(0, 3, (len(G), 1))) % 3
+    shuffled = morpher().morph((W[order], np.take_along_axis(faces, turn, 1)))
+    assert apart(shuffled.vertices, found().vertices).max() < 1e-6
+    assert np.array_equal(shuffled.state, found().state)
+
+
+def test_the_pose_of_the_scan_does_not_matter() -> None:
+    W, G = scan_arrays()
+    for seed in (0, 1):
+        R, t = rotation(seed), np.random.default_rng(seed).normal(0, 1000, 3)
+        moved = morpher().morph((W @ R.T + t, G))
+        gone = apart((moved.vertices - t) @ R, found().vertices)
+        assert gone.mean() < 1e-3 and gone.max() < 0.03  # measured 3e-5 and 1e-2
+
+
+def test_with_a_start_the_pose_matters_not_at_all() -> None:
+    W, G = scan_arrays()
+    move = Similarity(1.0, rotation(3), np.array([500.0, -80.0, 3.0]))
+    moved = morpher().morph((move.apply(W), G), start=move.after(pose()))
+    assert apart(move.inverse().apply(moved.vertices), result().vertices).max() < 1e-6
+
+
+# How close it comes.
+
+
+def test_a_head_is_found_and_met_without_any_help() -> None:
+    fit = found()
+    assert error(fit.vertices) < 3.0  # mm of a 380 mm head; measured 2.2, template edges are 13
+    assert error(fit.vertices) < 0.5 * error(pose().apply(head().vertices))
+    assert apart(fit.vertices, result().vertices).mean() < 2e-3
+    assert fit.converged and not fit.stopped
+    assert fit.quality.template_to_scan is not None
+    assert fit.quality.template_to_scan.median < 0.1
+    assert fit.quality.flipped_faces == 0
+    assert fit.matched > 0.9 and fit.quality.template_seen > 0.9
+
+
+@pytest.mark.parametrize("name", ["scanlike_ict/scan_004.ply", "scanlike_mh/scan_002.ply"])
+def test_shared_scans_are_met_without_any_help(shared_data: Path, name: str) -> None:
+    if "ict" in name:
+        model = np.load(shared_data / "ict_facekit" / "ict_head.npz")
+        template: object = (model["neutral"][:11248], model["tris_skin"])
+    else:
+        template = shared_data / "makehuman" / "template.obj"
+    target = load_mesh(shared_data / name)
+    fit = morph(template, target)
+    file = shared_data / name.replace("scan_", "gt_").replace(".ply", ".npz")
+    truth = np.load(file)["gt_vertices"][: len(fit.vertices)]
+    covered = KDTree(target.vertices).query(truth)[0] < 3.0
+    assert np.linalg.norm(fit.vertices - truth, axis=1)[covered].mean() < 2.0
+
+
+@pytest.mark.parametrize("shape", [arrays, potato, partial(potato, 1)])
+def test_the_template_itself_is_recovered(shape: Callable[[], Arrays]) -> None:
+    """The last one has 42 vertices."""
+    V, F = shape()
+    move = Similarity(3.7, rotation(1), np.array([5.0, -900.0, 77.0]))
+    fit = morph((V, F), (move.apply(V), F))
+    gone = np.linalg.norm(fit.vertices - move.apply(V), axis=1) / (3.7 * root_area((V, F)))
+    assert gone.mean() < 5e-3 and gone.max() < 0.05
+    assert fit.similarity.scale == pytest.approx(3.7, rel=0.01)
+
+
+def test_fifty_vertices_settle_on_a_fine_scan() -> None:
+    (V, F), (W, G) = potato(1), potato(5)
+    fit = morph((0.01 * V, F), (W, G))
+    assert len(fit.vertices) == 42
+    off = KDTree(W).query(fit.vertices)[0]
+    assert off.max() < 0.05 * root_area((W, G))
+    assert np.linalg.norm(fit.vertices - V, axis=1).mean() < 0.05 * root_area((W, G))
+
+
+def test_a_scan_smaller_than_the_nose_leaves_the_rest_in_place() -> None:
+    V, F = arrays()
+    tip = head().landmarks[30]
+    near = np.linalg.norm(scan().truth[tip] - scan_arrays()[0], axis=1) < 20.0
+    scrap = part(scan_arrays(), near[scan_arrays()[1]].all(1))
+    assert 20 < len(scrap[1]) < 200
+    fit = morpher().morph(scrap, start=pose())
+    assert apart(fit.vertices, pose().apply(V)).max() < 0.08
+    assert apart(fit.vertices, pose().apply(V)).mean() < 0.03
+    assert fit.state[tip] == State.MATCHED
+    assert (fit.state[head().regions["cranium"]] != State.MATCHED).mean() > 0.95
+
+
+def dense(n: int) -> Arrays:
+    """An ellipsoid with bumps of n * n vertices, open at the poles."""
+    theta, phi = np.linspace(0, np.pi, n + 2)[1:-1], np.linspace(0, 2 * np.pi, n, endpoint=False)
+    t, p = (x.ravel() for x in np.meshgrid(theta, phi, indexing="ij"))
+    V = np.stack([np.sin(t) * np.cos(p), np.sin(t) * np.sin(p), np.cos(t)], 1)
+    i = np.arange(n * (n - 1))
+    j = i // n * n + (i + 1) % n
+    return bumpy(V), np.r_[np.stack([i, i + n, j], 1), np.stack([j, i + n, j + n], 1)]
+
+
+def bumpy(V: np.ndarray) -> np.ndarray:
+    r = 1 + 0.3 * np.exp(-8 * ((V - [0, 0.6, 0.8]) ** 2).sum(1))
+    r += 0.2 * np.exp(-9 * ((V - [0.8, 0.3, -0.5]) ** 2).sum(1)) + 0.1 * V[:, 0] * V[:, 1]
+    return V * r[:, None] * [1.0, 1.3, 1.15]
+
+
+def check_dense(n: int) -> None:
+    V, F = ball(3)
+    V = bumpy(V)
+    W, G = dense(n)
+    move = Similarity(70.0, rotation(2), np.array([9.0, 9.0, -9.0]))
+    fit = morph((V, F), (move.apply(W), G))
+    inner = abs(V[:, 2]) < 1.05
+    assert (fit.state[inner] == State.MATCHED).mean() > 0.97
+    gone = np.linalg.norm(fit.vertices - move.apply(V), axis=1) / (70.0 * root_area((V, F)))
+    assert gone.mean() < 0.01
+
+
+def test_dense_scans_are_searched_thinned() -> None:
+    check_dense(280)
+
+
+@pytest.mark.slow
+def test_a_million_vertices() -> None:
+    check_dense(1000)
+
+
+# Schedules and callbacks.
+
+
+def test_the_callback_sees_every_iteration() -> None:
+    seen: list[Iteration] = []
+    stages = (Stage(0.08, 0.1, 0.16, iterations=2), Stage(0.01, 0.03, 0.02, iterations=3))
+    fit = morph(
+        arrays(), scan_arrays(), start=pose(), schedule=Schedule(stages), callback=seen.append
+    )
+    assert [i.number for i in seen] == [1, 2, 3, 4, 5] and {i.total for i in seen} == {5}
+    assert [i.stage for i in seen] == [stages[0]] * 2 + [stages[1]] * 3
+    assert [h.iterations for h in fit.history] == [2, 3]
+    assert [h.stiffness for h in fit.history] == [0.08, 0.01]
+    for record, last in zip(fit.history, (seen[1], seen[4]), strict=True):
+        assert (record.energy, record.step) == (last.energy, last.step)
+        assert (record.matched, record.median_residual) == (last.matched, last.median_residual)
+    assert np.array_equal(seen[-1].vertices, fit.vertices)
+    assert not fit.stopped
+
+
+def test_the_callback_may_end_the_run() -> None:
+    numbers = []
+
+    def enough(now: Iteration) -> bool:
+        numbers.append(now.number)
+        now.vertices[:] = np.nan  # its own copy
+        return now.number == 3
+
+    fit = morpher().morph(scan_arrays(), start=pose(), callback=enough)
+    assert numbers == [1, 2, 3] and len(fit.history) == 3
+    assert fit.stopped and not fit.converged
+    assert np.isfinite(fit.vertices).all() and len(fit.state) == len(fit.vertices)
+    assert fit.quality.template_to_scan is not None and "not converged" in repr(fit)
+    # On its way: nearer to the end than the start is, but not there.
+    assert 0 < error(fit.vertices) < error(pose().apply(head().vertices))
+
+
+def test_one_stage_is_a_schedule() -> None:
+    stage = Stage(stiffness=0.03, normal_weight=0.1, curvature_weight=0.1)
+    fit = morph(arrays(), scan_arrays(), start=pose(), schedule=Schedule((stage,)))
+    assert len(fit.history) == 1
+    assert error(fit.vertices) < 0.8 * error(pose().apply(head().vertices))
+
+
+def test_without_local_similarities_the_template_stays_the_rest_shape() -> None:
+    stage = Stage(stiffness=1.0, normal_weight=0.1, curvature_weight=0.1, iterations=5)
+    fit = morph(arrays(), scan_arrays(), start=pose(), schedule=Schedule((stage,), controls=0))
+    best = fit_similarity(head().vertices, fit.vertices).apply(head().vertices)
+    assert apart(fit.vertices, best).mean() < 5e-3  # stiff: hardly more than a similarity
+    assert apart(result().vertices, pose().apply(head().vertices)).mean() > 1e-2
+
+
+def test_softer_schedules_come_closer() -> None:
+    gaps = []
+    for soft in (0.04, 0.004):
+        fit = morph(
+            arrays(), scan_arrays(), start=pose(), schedule=Schedule.progressive(6, soft=soft)
+        )
+        assert fit.quality.template_to_scan is not None
+        gaps.append(fit.quality.template_to_scan.median)
+    assert gaps[1] < 0.5 * gaps[0]
+
+
+# Per-vertex options.
+
+
+def nose() -> np.ndarray:
+    flags = np.zeros(len(head().vertices), bool)
+    flags[head().regions["nose"]] = True
+    return flags
+
+
+def test_masked_vertices_follow_but_do_not_match() -> None:
+    masked = nose()
+    fit = morph(arrays(), scan_arrays(), start=pose(), mask=masked)
+    assert (fit.state[masked] == State.MASKED).all() and np.isnan(fit.residual[masked]).all()
+    assert (fit.state[~masked] != State.MASKED).all()
+    tree = KDTree(scan_arrays()[0])
+    assert tree.query(fit.vertices[masked])[0].mean() < 0.02 * size()  # 8 mm: went along
+    assert apart(fit.vertices, scan().truth)[masked].mean() < 0.02
+    assert fit.confidence[masked].mean() < 0.3 < 0.9 < result().confidence[masked].mean()
+
+
+def test_low_data_weights_pull_less_and_zero_is_a_mask() -> None:
+    weights = np.ones(len(head().vertices))
+    gaps = []
+    for weight in (1.0, 0.01):
+        weights[nose()] = weight
+        fit = morph(arrays(), scan_arrays(), start=pose(), data_weights=weights)
+        gaps.append(np.nanmean(fit.residual[nose()]))
+    assert gaps[1] > 3 * gaps[0]
+    weights[nose()] = 0.0
+    fit = morph(arrays(), scan_arrays(), start=pose(), data_weights=weights)
+    assert (fit.state[nose()] == State.MASKED).all()
+    assert np.array_equal(
+        fit.vertices, morph(arrays(), scan_arrays(), start=pose(), mask=nose()).vertices
+    )
+
+
+def test_stiff_parts_keep_their_shape() -> None:
+    stiffness = np.where(nose(), 1e6, 1.0)
+    fit = morph(arrays(), scan_arrays(), start=pose(), stiffness=stiffness)
+
+    def bent(vertices: np.ndarray) -> float:
+        V, W = head().vertices[nose()], vertices[nose()]
+        return float(np.linalg.norm(fit_similarity(V, W).apply(V) - W, axis=1).mean())
+
+    assert bent(fit.vertices) < 0.7 * bent(result().vertices)
+    assert error(fit.vertices) < 1.5 * error(result().vertices)
+
+
+def test_ignored_parts_of_the_scan_do_not_pull() -> None:
+    W, G = scan_arrays()
+    tip = scan().truth[head().landmarks[30]]
+    spoilt = np.linalg.norm(W - tip, axis=1) < 40.0
+    dented = W + np.where(spoilt, 20.0, 0.0)[:, None] * [0.0, 1.0, 0.0]
+    pulled = morpher().morph((dented, G), start=pose())
+    kept = morpher().morph((dented, G), start=pose(), scan_mask=spoilt)
+    near = np.linalg.norm(scan().truth - tip, axis=1) < 30.0
+    far = np.linalg.norm(scan().truth - tip, axis=1) > 70.0
+    assert (kept.state[near] == State.MASKED).mean() > 0.9
+    assert (kept.state[far] != State.MASKED).all()
+
+    def gap(fit: MorphResult) -> float:
+        return float(apart(fit.vertices, scan().truth)[near].mean())
+
+    assert gap(kept) < 0.6 * gap(pulled)
+
+
+def test_labels_restrict_matches_and_may_be_missing() -> None:
+    labels = nose().astype(int)
+    regions = labels[KDTree(scan().truth).query(scan_arrays()[0])[1]]
+    model = Morpher(arrays(), labels=labels)
+    fit = model.morph(scan_arrays(), start=pose(), scan_labels=regions)
+    inside = nose() & (fit.state == State.MATCHED)
+    reached = regions[KDTree(scan_arrays()[0]).query(fit.vertices[inside])[1]]
+    assert inside.sum() > 50 and reached.mean() > 0.95
+
+    none = model.morph(scan_arrays(), start=pose(), scan_labels=0 * regions)
+    assert (none.state[nose()] == State.REGION).all()
+    assert (none.state[~nose()] != State.REGION).all()
+    assert np.isnan(none.residual[nose()]).all() and np.isfinite(none.vertices).all()
+
+    anything = model.morph(scan_arrays(), start=pose(), scan_labels=0 * regions - 1)
+    assert same(anything, result())
+    free = Morpher(arrays(), labels=0 * labels - 1)
+    assert same(free.morph(scan_arrays(), start=pose(), scan_labels=regions), result())
+
+
+def test_labels_keep_two_skins_apart() -> None:
+    """Two sheets side by side: labels decide which is which, however near the wrong one is."""
+    n = 15
+    y, x = np.divmod(np.arange(n * n), n)
+    a = (np.arange(n - 1)[:, None] * n + np.arange(n - 1)).ravel()
+    F = np.r_[np.stack([a, a + 1, a + n + 1], 1), np.stack([a, a + n + 1, a + n], 1)]
+    sheet = np.stack([x, y, 0.5 * np.cos(x / 4.0)], 1)
+    V, F = np.r_[sheet, sheet + [0, 0, 1.0]], np.r_[F, F + n * n]
+    labels = np.repeat([0, 1], n * n)
+    moved = V + [0.0, 0.0, 0.7]  # the lower sheet lies nearest to the upper one's place
+    stiff = Schedule((Stage(0.02, 0.05, 0.0, iterations=3),))
+    blind = morph((V, F), (moved, F), start=HERE, schedule=stiff, rigid=True)
+    told = morph(
+        (V, F), (moved, F), start=HERE, schedule=stiff, rigid=True,
+        labels=labels, scan_labels=labels,
+    )  # fmt: skip
+    inner = (np.tile(x, 2) % (n - 1) > 2) & (np.tile(y, 2) % (n - 1) > 2)
+    off = [abs(fit.vertices - moved)[inner, 2].mean() for fit in (blind, told)]
+    assert off[1] < 0.1 and off[1] < 0.5 * off[0]
+
+
+# Where to begin.
+
+
+def test_starts_can_be_given_in_every_form() -> None:
+    by_matrix = morpher().morph(scan_arrays(), start=pose().matrix().tolist())
+    assert np.allclose(by_matrix.vertices, result().vertices, atol=1e-6)
+    assert same(morpher().morph(scan_arrays(), start="global"), found())
+
+
+def test_a_start_a_little_off_is_refined() -> None:
+    c, s = np.cos(0.1), np.sin(0.1)
+    turn = Similarity(1.04, np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]), np.zeros(3))
+    centre = scan().truth.mean(0)
+    off = Similarity(1.0, np.eye(3), centre + 5.0).after(turn)
+    off = off.after(Similarity(1.0, np.eye(3), -centre)).after(pose())
+    fit = morpher().morph(scan_arrays(), start=off)
+    assert error(fit.vertices) < 1.1 * error(result().vertices)
+
+
+@pytest.mark.parametrize("start", ["global", "given"])
+def test_rigid_keeps_the_scale(start: str) -> None:
+    W, G = potato(4)
+    R = rotation(5)
+    given = Similarity(1.0, R, np.zeros(3)) if start == "given" else start
+    for grown in (1.0, 1.06):
+        fit = morph(potato(), (grown * W @ R.T, G), rigid=True, start=given)
+        assert fit.similarity.scale == pytest.approx(1.0, abs=1e-12)
+        gone = np.linalg.norm(fit.vertices - grown * potato()[0] @ R.T, axis=1)
+        assert gone.mean() < 0.02 * root_area(potato())
+    free = morph(potato(), (1.06 * W @ R.T, G), start=given)
+    assert free.similarity.scale == pytest.approx(1.06, rel=0.01)
+
+
+# Parts, holes and borders.
+
+
+def test_eyeballs_follow_and_keep_their_shape() -> None:
+    from data_fixtures.head import head as made_up_head
+    from data_fixtures.head import template as made_up_template
+
+    T = made_up_template(1000, eyeballs=True)
+    eyes = T.regions["eyeballs"]
+    n, half = len(T.vertices) - len(eyes), len(eyes) // 2
+    fit = morph((T.vertices, T.faces), scan_arrays(), start=pose())
+    assert (fit.state[:n] != State.COMPONENT).all() and (fit.state[n:] == State.COMPONENT).all()
+    assert np.isnan(fit.residual[n:]).all() and (fit.confidence[n:] <= 0.5).all()
+    true = made_up_head(scan().identity, scan().expression, 1000, eyeballs=True)
+    true = fit_similarity(true[:n], scan().truth).apply(true)
+    for ball_ids in (eyes[:half], eyes[half:]):
+        grown = fit_similarity(T.vertices[ball_ids], fit.vertices[ball_ids])
+        carried = grown.apply(T.vertices[ball_ids])
+        assert np.allclose(carried, fit.vertices[ball_ids], atol=1e-6 * size())
+        assert 0.85 < grown.scale / pose().scale < 1.15
+        gap = fit.vertices[ball_ids].mean(0) - true[ball_ids].mean(0)
+        assert np.linalg.norm(gap) < 6.0  # mm; a ball has 24
+    # The head itself takes no notice of them.
+    assert apart(fit.vertices[:n], result().vertices).mean() < 2e-3
+
+
+def test_a_ball_inside_a_shell_stays_inside() -> None:
+    V, F = potato()
+    small, faces = ball(2)
+    inside = np.r_[V, 0.25 * small + [0.1, 0.2, 0.1]], np.r_[F, faces + len(V)]
+    W, G = potato(4)
+    stretch = np.array([1.2, 0.9, 1.0])
+    fit = morph(inside, (W * stretch, G), start=HERE)
+    shell, eye = fit.vertices[: len(V)], fit.vertices[len(V) :]
+    assert trimesh.Trimesh(shell, F, process=False).contains(eye).all()
+    ratio = np.linalg.norm(eye - eye.mean(0), axis=1) / 0.25
+    assert np.ptp(ratio) < 1e-9 and 0.8 < ratio.mean() < 1.25
+
+
+def test_lips_stay_two() -> None:
+    upper, lower = (head().curves[f"{k}_lip_inner"][3:-3] for k in ("upper", "lower"))
+    true = np.linalg.norm(scan().truth[upper] - scan().truth[lower], axis=1)
+    gap = np.linalg.norm(result().vertices[upper] - result().vertices[lower], axis=1)
+    assert gap.min() > 0.2 and abs(gap - true).mean() < 3.0  # mm
+    lips = head().regions["lips"]
+    assert apart(result().vertices, scan().truth)[lips].mean() < 0.02
+    assert result().quality.self_intersections <= 10
+
+
+def half_ball() -> Arrays:
+    W, G = potato(4)
+    half = clean(*part((W, G), W[G].mean(1)[:, 2] > 0))
+    return half.vertices, half.faces
+
+
+def test_what_the_scan_does_not_show_is_filled_in() -> None:
+    V, F = potato()
+    stretch = np.array([1.1, 0.95, 1.05])
+    fit = morph((V, F), (half_ball()[0] * stretch, half_ball()[1]), start=HERE)
+    before, behind = V[:, 2] > 0.15, V[:, 2] < -0.15
+    assert (fit.state[before] == State.MATCHED).mean() > 0.95
+    assert (fit.state[behind] != State.MATCHED).all()
+    assert (fit.state[behind] == State.BORDER).mean() > 0.5
+    assert np.isfinite(fit.vertices).all() and np.isnan(fit.residual[behind]).all()
+    assert fit.confidence[before].mean() > 0.9 > 0.3 > fit.confidence[behind].mean()
+    gone = np.linalg.norm(fit.vertices - V * stretch, axis=1) / root_area((V, F))
+    assert gone[before].mean() < 0.01 and gone[behind].mean() < 0.06
+    smooth = trimesh.Trimesh(fit.vertices, F, process=False).face_adjacency_angles
+    rest = trimesh.Trimesh(V, F, process=False).face_adjacency_angles
+    assert smooth.max() < rest.max() + 0.35
+    assert fit.quality.flipped_faces == 0
+
+
+# Defects are repaired, reported, and change little.
+
+
+def defective_scans() -> dict[str, tuple[Arrays, str, float]]:
+    """Scan, what the report counts, and how far the mean vertex may move (parts of the size)."""
+    W, G = scan_arrays()
+    n = len(W)
+    rng = np.random.default_rng(0)
+    debris = np.tile(W[10] + 30.0, (60, 1)) + rng.normal(0, 3, (60, 3))
+    spikes = W.copy()
+    spikes[[500, 1500, 2500]] += 0.4 * (W[[500, 1500, 2500]] - W.mean(0))
+    fin = np.r_[W, [W[G[100]].mean(0) + 3.0]]
+    return {
+        "inside out": ((W, G[:, ::-1]), "inverted", 1e-9),
+        "some faces turned": (
+            (W, np.where(np.arange(len(G))[:, None] % 5 == 0, G[:, ::-1], G)),
+            "flipped_faces",
+            1e-9,
+        ),
+        "unused vertex": ((np.r_[W, [[1e6, 0, 0]]], G), "unreferenced_vertices", 1e-9),
+        "faces without area": (
+            (W, np.r_[G, [[0, 0, 1], [7, 7, 7]]]), "degenerate_faces", 1e-9,
+        ),
+        "repeated faces": ((W, np.r_[G, G[:5]]), "duplicate_faces", 1e-9),
+        "fin": ((fin, np.r_[G, [[*G[100, :2], n]]]), "non_manifold_edges", 1e-3),
+        "debris": (
+            (np.r_[W, debris], np.r_[G, n + np.arange(60).reshape(20, 3)]),
+            "debris_components",
+            1e-9,
+        ),
+        "spikes": ((spikes, G), "spike_vertices", 2e-3),
+        "every triangle apart": (
+            (W[G].reshape(-1, 3), np.arange(3 * len(G)).reshape(-1, 3)),
+            "duplicate_vertices",
+            2e-3,
+        ),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "defect",
+    [
+        "inside out",
+        "some faces turned",
+        "unused vertex",
+        "faces without area",
+        "repeated faces",
+        "fin",
+        "debris",
+        "spikes",
+        "every triangle apart",
+    ],
+)
+def test_defects_of_scans_are_repaired(defect: str) -> None:
+    damaged, reported, limit = defective_scans()[defect]
+    healthy = result().repairs["scan"].to_dict()
+    fit = morpher().morph(damaged, start=pose())
+    assert fit.repairs["scan"].to_dict()[reported] > healthy[reported]
+    assert apart(fit.vertices, result().vertices).mean() < limit
+
+
+def test_defects_of_templates_are_repaired() -> None:
+    V, F = arrays()
+    turned = np.where(np.arange(len(F))[:, None] % 5 == 0, F[:, ::-1], F)
+    for faces, reported in (
+        (F[:, ::-1], "inverted"),
+        (turned, "flipped_faces"),
+        (np.r_[F, [[0, 0, 1], [5, 5, 5]]], "degenerate_faces"),
+        (np.r_[F, F[:3]], "duplicate_faces"),
+    ):
+        fit = morph((V, faces), scan_arrays(), start=pose())
+        assert fit.repairs["template"].to_dict()[reported] > 0
+        assert apart(fit.vertices, result().vertices).max() < 1e-9
+        assert np.array_equal(fit.mesh.faces, faces)  # as the user knows it
+
+
+def test_unused_template_vertices_keep_their_number_and_follow() -> None:
+    V, F = arrays()
+    extra = np.r_[V[:100], [[0.0, 0, 0]], V[100:], [[0.0, 10, 0]]]
+    fit = morph((extra, np.where(F >= 100, F + 1, F)), scan_arrays(), start=pose())
+    loose = [100, len(V) + 1]
+    used = np.delete(np.arange(len(V) + 2), loose)
+    assert fit.repairs["template"].unreferenced_vertices == 2
+    assert np.array_equal(fit.vertices[used], result().vertices)
+    assert (fit.state[loose] == State.COMPONENT).all()
+    gone = np.linalg.norm(fit.vertices[loose] - pose().apply(extra[loose]), axis=1)
+    assert (gone < 0.05 * size()).all()
+
+
+def test_seams_stay_closed() -> None:
+    """A template cut along its middle for its uv: both copies of a vertex end in one place."""
+    V, F = arrays()
+    left = V[F].mean(1)[:, 0] > 0
+    shared = np.intersect1d(F[left], F[~left])
+    copy_of = np.arange(len(V))
+    copy_of[shared] = len(V) + np.arange(len(shared))
+    cut = np.where(left[:, None], copy_of[F], F)
+    fit = morph((np.r_[V, V[shared]], cut), scan_arrays(), start=pose())
+    assert fit.repairs["template"].duplicate_vertices == len(shared) > 50
+    assert np.array_equal(fit.vertices[len(V) :], fit.vertices[shared])
+    assert apart(fit.vertices[: len(V)], result().vertices).max() < 1e-9
+    assert np.array_equal(fit.state[len(V) :], fit.state[shared])
+
+
+# Back ends.
+
+
+def test_back_ends_give_the_same_shape() -> None:
+    pytest.importorskip("sksparse.cholmod", reason="scikit-sparse is not installed")
+    fits = [morph(arrays(), scan_arrays(), start=pose(), backend=b) for b in ("cholmod", "scipy")]
+    assert [fit.backend for fit in fits] == ["cholmod", "scipy"]
+    assert apart(fits[0].vertices, fits[1].vertices).max() < 1e-6  # measured 1e-15
