@@ -163,7 +163,11 @@ def align_globally(template: Cloud, scan: Cloud, *, with_scale: bool = True) -> 
         for _ in range(steps):
             s, R, t = level.step(s, R, t, with_scale)
     cost = level.cost(s, R, t)
-    rivals = [k for k in _distinct(cost, R, len(R), _RIVAL) if cost[k] < _CLEAR * cost.min()]
+    rivals = [
+        k
+        for k in _distinct(cost, R, len(R), _RIVAL)
+        if cost[k] <= _CLEAR * max(cost.min(), 0.0) + 1e-6
+    ]
     to_standard = Similarity(1 / template.radius, np.eye(3), -template.centre / template.radius)
     from_standard = Similarity(scan_unit, np.eye(3), scan.centre)
     return [

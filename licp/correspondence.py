@@ -175,7 +175,11 @@ class StageMatcher:
             at = nearest(scan.fine.points, points, scan.workers)[1]
             fine_face, fine_barycentric, points = scan.fine.project(points, at)
             on_border = scan.fine.border.holds(fine_face, fine_barycentric)
-        cosine = np.einsum("ij,ij->i", normals, facing)
+        # Beyond the rim of a scan the search in feature space finds something inside that looks
+        # alike; the nearest point tells.
+        beyond = nearest(target.points, vertices, scan.workers)[1]
+        on_border |= target.at_border[beyond]
+        cosine = np.clip(np.einsum("ij,ij->i", normals, facing), -1.0, 1.0)
         residual = np.linalg.norm(points - vertices, axis=1)
 
         state = np.full(len(vertices), State.MATCHED, np.uint8)

@@ -171,7 +171,13 @@ class Morpher:
         )
         self._curvature = HeatCurvature(self._rest, self._faces, backend=self.backend)
         self._local = (
-            LocalSimilarities(self._rest, self.schedule.controls, self.schedule.control_radius)
+            LocalSimilarities(
+                self._rest,
+                self.schedule.controls,
+                # On coarse templates the radius grows with the spacing, so that a dozen vertices
+                # speak for every control.
+                max(self.schedule.control_radius, 2.0 / np.sqrt(len(mass))),
+            )
             if self.schedule.controls
             else None
         )
@@ -336,7 +342,7 @@ class Morpher:
             for _ in range(stage.iterations):
                 normals = vertex_normals(X, self._faces)
                 matches = search.match(X, normals, self._curvature.of(X, normals), self._labels)
-                w, pull = self._weigh(X, matches, marks)
+                w, pull = self._weigh(X, matches, marks, stage)
                 if not w.any():
                     raise OverlapError(
                         "not one template vertex has a match that passes the gates: "
@@ -363,15 +369,18 @@ class Morpher:
         return X, matches, tuple(history), False
 
     def _weigh(
-        self, X: Floats, matches: Matches, marks: BoundLandmarks | None
+        self, X: Floats, matches: Matches, marks: BoundLandmarks | None, stage: Stage
     ) -> tuple[Floats, Floats]:
         """Weights (m,) and weighted residuals (m, 3) of matches and landmarks."""
         w = np.where((matches.state == State.MATCHED) & self._may_match(), self._trust, 0.0)
         pull = w[:, None] * (matches.points - X)
         if marks is not None and len(marks):
-            # All landmarks together weigh as much as all matches together.  A landmark inside a
-            # triangle is lumped to its corners; iterating takes care of what that leaves.
-            strength = marks.confidence / len(marks)
+            # All landmarks together weigh as much as all matches together.  Certain ones do so to
+            # the end; the less certain they are, the faster they fade as detail comes in.  A
+            # landmark inside a triangle is lumped to its corners; iterating takes care of the rest.
+            detail = stage.stiffness / self.schedule.stages[0].stiffness
+            fade = min(detail, 1.0) ** (2.0 * (1.0 - np.minimum(marks.confidence, 1.0)))
+            strength = marks.confidence * fade / len(marks)
             gap = marks.positions - marks.on(X)
             share = (strength[:, None] * marks.barycentric).ravel()
             at = marks.corners.ravel()

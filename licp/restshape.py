@@ -66,7 +66,9 @@ class LocalSimilarities:
         self._rest = vertices
         self._rest_mean = self._gather @ vertices
         spread = self._gather @ (vertices**2).sum(1) - (self._rest_mean**2).sum(1)
-        self._spread = np.maximum(spread, 1e-12 * radius**2)
+        # A control that sees one vertex, or a few on top of each other, knows no scale.
+        self._knows = spread > 1e-6 * radius**2
+        self._spread = np.where(self._knows, spread, 1.0)
 
     def carry(self, vertices: Floats, vectors: Floats) -> Floats:
         """Turn and scale one vector of each template vertex as its surroundings have been.
@@ -86,7 +88,8 @@ class LocalSimilarities:
         U, S, Vt = np.linalg.svd(H)
         sign = np.where(np.linalg.det(U @ Vt) < 0, -1.0, 1.0)
         U[:, :, 2] *= sign[:, None]
-        scale = (S[:, 0] + S[:, 1] + sign * S[:, 2]) / self._spread
+        scale = np.where(self._knows, (S[:, 0] + S[:, 1] + sign * S[:, 2]) / self._spread, 1.0)
+        U[~self._knows], Vt[~self._knows] = np.eye(3), np.eye(3)
         A = (self._blend @ (scale[:, None, None] * (U @ Vt)).reshape(-1, 9)).reshape(n, 3, 3)
         carried: Floats = np.einsum("nij,nj->ni", A, vectors)
         return carried

@@ -48,6 +48,19 @@ class Stage:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
+        for name in (
+            "stiffness",
+            "normal_weight",
+            "curvature_weight",
+            "normal_gate",
+            "distance_gate",
+        ):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+                raise InputError(f"{name} of a stage must be a number, not {value!r}")
+            if not np.isfinite(value):
+                raise InputError(f"{name} of a stage must be finite, not {value}")
+        _check_count(self.iterations, "iterations of a stage", least=1)
         if not 1e-4 <= self.stiffness <= 1e2:
             raise InputError(
                 f"stiffness is a length in parts of the template's size, 1e-4 to 1e2 "
@@ -59,8 +72,6 @@ class Stage:
             raise InputError(f"normal_gate is a cosine, not {self.normal_gate}")
         if not self.distance_gate > 0:
             raise InputError(f"distance_gate must be positive, not {self.distance_gate}")
-        if self.iterations < 1:
-            raise InputError(f"a stage needs at least one iteration, not {self.iterations}")
 
 
 @dataclass(frozen=True)
@@ -95,11 +106,15 @@ class Schedule:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
+        if not isinstance(self.stages, (tuple, list)):
+            raise InputError(f"stages must be a tuple of Stage, not {type(self.stages).__name__}")
         object.__setattr__(self, "stages", tuple(self.stages))
+        _check_count(self.controls, "controls", least=0)
         if not self.stages or not all(isinstance(s, Stage) for s in self.stages):
             raise InputError("a schedule needs at least one Stage, and nothing else, in stages")
-        if self.controls < 0 or not self.control_radius > 0:
-            raise InputError("controls must not be negative and control_radius must be positive")
+        radius = self.control_radius
+        if not isinstance(radius, (int, float, np.number)) or not 0 < radius < np.inf:
+            raise InputError(f"control_radius must be a positive number, not {radius!r}")
 
     @classmethod
     def progressive(
@@ -125,8 +140,10 @@ class Schedule:
         iterations : int
             Per level; more levels do more good.
         """
-        if levels < 1:
-            raise InputError(f"a schedule needs at least one level, not {levels}")
+        _check_count(levels, "levels", least=1)
+        for name, value in (("stiff", stiff), ("soft", soft)):
+            if not isinstance(value, (int, float, np.number)) or not value > 0:
+                raise InputError(f"{name} must be a positive number, not {value!r}")
         u = np.linspace(0.0, 1.0, levels) if levels > 1 else np.ones(1)
 
         def ladder(first: float, last: float) -> list[float]:
@@ -160,3 +177,8 @@ class Schedule:
             for k, s in enumerate(self.stages, 1)
         ]
         return "\n".join([head, *rows])
+
+
+def _check_count(value: object, name: str, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise InputError(f"{name} must be a whole number, {least} or more, not {value!r}")
