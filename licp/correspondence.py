@@ -34,6 +34,8 @@ class State(IntEnum):
     """It belongs to a small separate part, which follows its surroundings."""
     REGION = 6
     """No scan vertex carries its region label."""
+    HIDDEN = 7
+    """It lies inside (mouth bag, eye socket, nostril), where no scanner sees it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,7 +152,12 @@ class StageMatcher:
         return found
 
     def match(
-        self, vertices: Floats, normals: Floats, curvature: Floats, labels: Ints | None = None
+        self,
+        vertices: Floats,
+        normals: Floats,
+        curvature: Floats,
+        reach: Floats,
+        labels: Ints | None = None,
     ) -> Matches:
         """Match every vertex of the template and apply the gates.
 
@@ -160,6 +167,8 @@ class StageMatcher:
             The template as it is now.
         curvature : (n, k) float64
             Its features.
+        reach : (n,) float64
+            Longest residual of each vertex, where that is less than the distance gate.
         labels : (n,) int64, optional
             Its regions.
         """
@@ -184,6 +193,7 @@ class StageMatcher:
 
         state = np.full(len(vertices), State.MATCHED, np.uint8)
         state[residual > stage.distance_gate] = State.DISTANCE
+        state[residual > reach] = State.HIDDEN
         state[cosine < stage.normal_gate] = State.NORMAL
         state[on_border] = State.BORDER
         if scan.ignored is not None:

@@ -28,6 +28,7 @@ from licp.schedule import Schedule, Stage
 from licp.similarity import Similarity, fit_similarity
 from licp.solver import Backend, ElasticSolver, ElasticSystem
 from licp.surface import Surface, even_subset, nearest
+from licp.visibility import visible_share
 
 __all__ = ["Iteration", "Morpher", "morph"]
 
@@ -38,6 +39,11 @@ Bools = NDArray[np.bool_]
 # Separate parts with less than this share of the largest one's area (eyeballs, teeth) follow
 # their surroundings as rigidly as a similarity does; larger ones are matched themselves.
 _BODY_SHARE = 0.2
+# Vertices seen from less than this share of the views they face lie inside: mouth bags and eye
+# sockets have up to 0.1 at their openings, the skin between ear and head 0.1 and more.  They match
+# only what is as near as this (8 mm of 400), as inner lips and lids do; before the shapes agree,
+# a mouth bag finds the cheeks.
+_HIDDEN, _HIDDEN_REACH = 0.05, 0.02
 # Vertex spacing of the scan the search runs on, in parts of the template's size: 2.6 mm of 400.
 # Denser scans are thinned to it for the search, and matches end on the full scan.
 _SPACING = 0.0065
@@ -147,6 +153,8 @@ class Morpher:
         part_area = np.bincount(part, area)
         in_body = part_area[part] >= _BODY_SHARE * part_area.max()
         self._body = np.flatnonzero(in_body)
+        share = visible_share(clean_template.vertices, clean_template.faces)
+        self._reach = np.where(share[in_body] < _HIDDEN, _HIDDEN_REACH, np.inf)
         self._in_body = np.where(in_body, np.cumsum(in_body) - 1, -1)
         faces = self._in_body[clean_template.faces]
         self._faces = faces[(faces >= 0).all(1)]
@@ -341,7 +349,9 @@ class Morpher:
             alpha = stage.stiffness**4
             for _ in range(stage.iterations):
                 normals = vertex_normals(X, self._faces)
-                matches = search.match(X, normals, self._curvature.of(X, normals), self._labels)
+                matches = search.match(
+                    X, normals, self._curvature.of(X, normals), self._reach, self._labels
+                )
                 w, pull = self._weigh(X, matches, marks, stage)
                 if not w.any():
                     raise OverlapError(

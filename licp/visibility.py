@@ -1,0 +1,90 @@
+"""Which parts of a head can be seen from outside: scanners see nothing else."""
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from licp.geometry import vertex_normals
+
+__all__ = ["visible_share"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+# Views all around; each is a depth image this many pixels wide.
+_VIEWS, _PIXELS = 48, 200
+# A vertex is seen if nothing is in front of it by more than this many pixels: less than the depth
+# of any cavity, more than the slope of a surface across a pixel.
+_SLACK = 3.0
+
+
+def visible_share(vertices: Floats, faces: Ints) -> Floats:
+    """Share of the views that a vertex faces in which nothing hides it.  Our own.
+
+    Orthographic depth images from directions all around; faces hide from both sides.
+
+    Parameters
+    ----------
+    vertices : (n, 3) float64
+        Any unit.
+    faces : (m, 3) int64
+        Wound outwards.
+
+    Returns
+    -------
+    (n,) float64
+        1 on convex parts, about 0 deep in a mouth; weighted by the cosine of the view. 1 where
+        the normal is undefined.
+
+    Examples
+    --------
+    >>> import trimesh
+    >>> ball, inner = trimesh.creation.icosphere(2), trimesh.creation.icosphere(1, radius=0.5)
+    >>> both = trimesh.util.concatenate(ball, inner)
+    >>> share = visible_share(both.vertices, both.faces)
+    >>> share[:162].min() > 0.9, share[162:].max()
+    (True, 0.0)
+    """
+    normals = vertex_normals(vertices, faces)
+    k = np.arange(_VIEWS) + 0.5
+    z = 1.0 - 2.0 * k / _VIEWS
+    turn = np.pi * (1.0 + np.sqrt(5.0)) * k
+    ring = np.sqrt(1.0 - z * z)
+    seen = np.zeros(len(vertices))
+    faced = np.zeros(len(vertices))
+    for view in np.stack([ring * np.cos(turn), ring * np.sin(turn), z], 1):
+        right = np.cross(view, (1.0, 0.0, 0.0) if abs(view[0]) < 0.9 else (0.0, 1.0, 0.0))
+        right /= np.linalg.norm(right)
+        P = vertices @ np.stack([right, np.cross(view, right), view], 1)
+        P -= P.min(0)
+        P *= (_PIXELS - 1) / (P[:, :2].max() or 1.0)
+        depth = _depth_image(P, faces, _PIXELS)
+        cosine = np.maximum(normals @ view, 0.0)
+        pixel = P[:, :2].round().astype(np.int64)
+        faced += cosine
+        seen += cosine * (P[:, 2] >= depth[pixel[:, 0], pixel[:, 1]] - _SLACK)
+    return np.where(faced > 0, seen / np.where(faced > 0, faced, 1.0), 1.0)
+
+
+@njit(cache=True, nogil=True)
+def _depth_image(P: Any, F: Any, size: int) -> Any:
+    """Greatest depth of the faces at each pixel centre."""
+    image = np.full((size, size), -np.inf)
+    for f in range(F.shape[0]):
+        ax, ay, az = P[F[f, 0], 0], P[F[f, 0], 1], P[F[f, 0], 2]
+        bx, by, bz = P[F[f, 1], 0], P[F[f, 1], 1], P[F[f, 1], 2]
+        cx, cy, cz = P[F[f, 2], 0], P[F[f, 2], 1], P[F[f, 2], 2]
+        area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
+        if area == 0.0:
+            continue
+        for x in range(int(np.ceil(min(ax, bx, cx))), int(np.floor(max(ax, bx, cx))) + 1):
+            for y in range(int(np.ceil(min(ay, by, cy))), int(np.floor(max(ay, by, cy))) + 1):
+                v = ((x - ax) * (cy - ay) - (cx - ax) * (y - ay)) / area
+                w = ((bx - ax) * (y - ay) - (x - ax) * (by - ay)) / area
+                if v >= 0.0 and w >= 0.0 and v + w <= 1.0:
+                    z = az + v * (bz - az) + w * (cz - az)
+                    if z > image[x, y]:
+                        image[x, y] = z
+    return image
