@@ -156,8 +156,8 @@ class StageMatcher:
         vertices: Floats,
         normals: Floats,
         curvature: Floats,
-        reach: Floats,
         labels: Ints | None = None,
+        reach: Floats | float = np.inf,
     ) -> Matches:
         """Match every vertex of the template and apply the gates.
 
@@ -167,10 +167,10 @@ class StageMatcher:
             The template as it is now.
         curvature : (n, k) float64
             Its features.
-        reach : (n,) float64
-            Longest residual of each vertex, where that is less than the distance gate.
         labels : (n,) int64, optional
             Its regions.
+        reach : float or (n,) float64
+            Longest residual of each vertex, where that is less than the distance gate.
         """
         scan, stage, target = self._scan, self._stage, self._scan.target
         near = self._search(self._features(vertices, normals, curvature), labels)

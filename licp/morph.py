@@ -44,6 +44,9 @@ _BODY_SHARE = 0.2
 # only what is as near as this (8 mm of 400), as inner lips and lids do; before the shapes agree,
 # a mouth bag finds the cheeks.
 _HIDDEN, _HIDDEN_REACH = 0.05, 0.02
+# A scan and a template of one unit do not differ more than this: a face beside a bust, not metres
+# beside millimetres.
+_ONE_UNIT = 8.0
 # Vertex spacing of the scan the search runs on, in parts of the template's size: 2.6 mm of 400.
 # Denser scans are thinned to it for the search, and matches end on the full scan.
 _SPACING = 0.0065
@@ -182,9 +185,7 @@ class Morpher:
             LocalSimilarities(
                 self._rest,
                 self.schedule.controls,
-                # On coarse templates the radius grows with the spacing, so that a dozen vertices
-                # speak for every control.
-                max(self.schedule.control_radius, 2.0 / np.sqrt(len(mass))),
+                self.schedule.control_radius,
             )
             if self.schedule.controls
             else None
@@ -350,7 +351,7 @@ class Morpher:
             for _ in range(stage.iterations):
                 normals = vertex_normals(X, self._faces)
                 matches = search.match(
-                    X, normals, self._curvature.of(X, normals), self._reach, self._labels
+                    X, normals, self._curvature.of(X, normals), self._labels, self._reach
                 )
                 w, pull = self._weigh(X, matches, marks, stage)
                 if not w.any():
@@ -437,6 +438,12 @@ class Morpher:
             return align_globally(self._cloud, cloud)
         grown = Similarity(1.0 / self._to_unit.scale, np.eye(3), np.zeros(3))
         template = self._cloud.scaled(grown.scale)
+        ratio = cloud.radius / template.radius
+        if not 1 / _ONE_UNIT < ratio < _ONE_UNIT:
+            raise OverlapError(
+                f"rigid=True keeps the scale, but the scan is {ratio:.3g} times as large as the "
+                "template: bring both to one unit, or leave out rigid"
+            )
         found = align_globally(template, cloud, with_scale=False)
         return [pose.after(grown) for pose in found]
 

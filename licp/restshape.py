@@ -6,6 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 from scipy import sparse
+from scipy.spatial import KDTree
 
 from licp.similarity import fit_similarities
 
@@ -34,7 +35,8 @@ class LocalSimilarities:
     controls : int
         Number of control points, spread by farthest-point sampling.
     radius : float
-        Standard deviation of the weights, in the unit of the vertices.
+        Standard deviation of the weights, in the unit of the vertices; on coarse templates at
+        least twice the median spacing, so that a dozen vertices speak for every control.
 
     Examples
     --------
@@ -46,6 +48,9 @@ class LocalSimilarities:
     """
 
     def __init__(self, vertices: Floats, controls: int, radius: float) -> None:
+        if len(vertices) > 1:
+            spacing = np.median(KDTree(vertices).query(vertices, k=2)[0][:, 1])
+            radius = max(radius, 2.0 * float(spacing))
         centres = farthest_points(vertices, min(controls, len(vertices)))
         rows, columns, values = _gaussian(vertices, vertices[centres], radius, _NEGLIGIBLE)
         shape = (len(vertices), len(centres))

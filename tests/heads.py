@@ -10,10 +10,12 @@ from data_fixtures.head import Template, random_expression, random_identity
 from data_fixtures.head import template as made_up_template
 from data_fixtures.scan import Scan, ScanOptions
 from data_fixtures.scan import scan as made_up_scan
-from licp import Morpher, MorphResult, Similarity
+from licp import Morpher, MorphResult, Schedule, Similarity
 from licp.similarity import fit_similarity
 
 Arrays = tuple[np.ndarray, np.ndarray]
+SHORT = Schedule.progressive(5)
+"""For tests of what does not depend on how long one works at it."""
 
 
 def template() -> Template:
@@ -61,6 +63,18 @@ def result() -> MorphResult:
 def found() -> MorphResult:
     """Template to scan, from no pose at all."""
     return morpher().morph(scan_arrays())
+
+
+@cache
+def short_morpher() -> Morpher:
+    """The template with the short schedule."""
+    return Morpher(arrays(), schedule=SHORT)
+
+
+@cache
+def short_result() -> MorphResult:
+    """Template to scan, from the true pose, with the short schedule."""
+    return short_morpher().morph(scan_arrays(), start=pose())
 
 
 @cache

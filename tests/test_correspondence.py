@@ -39,7 +39,7 @@ def counts(matches: Matches) -> list[int]:
 def test_matches_on_a_larger_sphere_lie_straight_outside() -> None:
     W, G = ball(5)
     found = match(matcher((1.1 * W @ rotation(0).T, G)))
-    assert counts(found) == [len(V), 0, 0, 0, 0, 0, 0] and found.state.dtype == np.uint8
+    assert counts(found) == [len(V)] + [0] * (len(State) - 1) and found.state.dtype == np.uint8
     assert np.allclose(found.points, 1.1 * V, atol=2e-3)
     assert np.allclose(found.normals, V, atol=5e-3)
 
@@ -75,6 +75,15 @@ def test_far_matches_are_gated() -> None:
     far = np.linalg.norm(found.points - V, axis=1) > 0.15
     assert 0.1 < far.mean() < 0.9
     assert np.array_equal(found.state == State.DISTANCE, far)
+
+
+def test_hidden_vertices_match_only_what_is_near() -> None:
+    W, G = ball(4)
+    reach = np.where(V[:, 1] > 0, 0.1, np.inf)
+    for grown, state in ((1.05, State.MATCHED), (1.12, State.HIDDEN)):
+        found = matcher((grown * W, G)).at(STAGE).match(V, V, NONE, reach=reach)
+        assert (found.state[V[:, 1] > 0] == state).all()
+        assert (found.state[V[:, 1] <= 0] == State.MATCHED).all()
 
 
 def test_ignored_vertices_do_not_pull() -> None:
