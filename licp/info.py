@@ -12,8 +12,8 @@ from numba.core.dispatcher import Dispatcher
 from threadpoolctl import threadpool_info
 
 from licp import __version__
-from licp.morph import _threads
 from licp.solver import backends
+from licp.threads import search_threads
 
 __all__ = ["describe", "installation"]
 
@@ -62,7 +62,7 @@ def installation() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: _version(name) for name in _PACKAGES},
-        "processors": {"total": os.cpu_count() or 1, "usable": _threads(None)},
+        "processors": {"total": os.cpu_count() or 1, "usable": search_threads(None)},
         "blas": blas,
         "backend": {
             "active": available[0],

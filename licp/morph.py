@@ -1,7 +1,5 @@
 """Laplacian ICP: the loop, and what a template pays once."""
 
-import os
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from threadpoolctl import threadpool_limits
 
 from licp.alignment import Cloud, align_globally, refine_alignment
 from licp.correspondence import Matcher, Matches, State
@@ -28,6 +25,7 @@ from licp.schedule import Schedule, Stage
 from licp.similarity import Similarity, fit_similarity
 from licp.solver import Backend, ElasticSolver, ElasticSystem
 from licp.surface import Surface, even_subset, nearest
+from licp.threads import one_blas_thread, search_threads
 from licp.visibility import visible_share
 
 __all__ = ["Iteration", "Morpher", "morph"]
@@ -149,6 +147,18 @@ class Morpher:
         if bending is not None and not (bending > 0).all():
             raise InputError("stiffness must be positive everywhere")
 
+        with one_blas_thread:
+            self._prepare(weights, bending, masked, regions, backend)
+
+    def _prepare(
+        self,
+        weights: Floats | None,
+        bending: Floats | None,
+        masked: Bools | None,
+        regions: Ints | None,
+        backend: Backend | None,
+    ) -> None:
+        """Everything that depends on the template alone."""
         clean_template = clean(self.template.vertices, self.template.faces)
         self._clean = clean_template
         part = components(clean_template.faces, len(clean_template.vertices))
@@ -255,7 +265,7 @@ class Morpher:
             If nothing of the template meets the scan after alignment.
         """
         watch = _Stopwatch()
-        workers = _threads(threads)
+        workers = search_threads(threads)
         scan_mesh = as_mesh(scan, "scan")
         s = len(scan_mesh.vertices)
         ignored = _per_vertex(scan_mask, s, "scan_mask", np.bool_)
@@ -273,7 +283,7 @@ class Morpher:
             marks = as_landmarks(landmarks).bind(self.template, self._clean.index, self._in_body)
         pose = _start(start, marks)
         watch.lap("read")
-        with _one_blas_thread:
+        with one_blas_thread:
             clean_mesh = clean_scan(scan_mesh.vertices, scan_mesh.faces)
             full = Surface(clean_mesh.vertices, clean_mesh.faces)
             watch.lap("prepare")
@@ -639,48 +649,6 @@ def _per_vertex(values: Any, n: int, name: str, kind: Any) -> NDArray[Any] | Non
 def _count_states(matches: Matches) -> str:
     counts = np.bincount(matches.state, minlength=len(State))
     return ", ".join(f"{counts[s]} {s.name.lower()}" for s in State if counts[s])
-
-
-def _threads(threads: int | None) -> int:
-    if threads is None:
-        return (
-            len(os.sched_getaffinity(0))
-            if hasattr(os, "sched_getaffinity")
-            else (os.cpu_count() or 1)
-        )
-    if isinstance(threads, bool) or not isinstance(threads, (int, np.integer)) or threads < 1:
-        raise InputError(f"threads must be a positive integer, not {threads!r}")
-    return int(threads)
-
-
-class _OneBlasThread:
-    """Holds BLAS to one thread while any morph of this process runs.
-
-    The dense blocks of these factors are small: a second BLAS thread doubled the processor time
-    and the wall time of a morph on a busy machine, and gained nothing on an idle one.  The number
-    of BLAS threads belongs to the process, so overlapping morphs have to count themselves: the
-    first one sets it and the last one restores it.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._running = 0
-        self._limits: Any = None
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._running == 0:
-                self._limits = threadpool_limits(1, user_api="blas")
-            self._running += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._running -= 1
-            if self._running == 0:
-                self._limits.restore_original_limits()
-
-
-_one_blas_thread = _OneBlasThread()
 
 
 def _start(start: Any, marks: BoundLandmarks | None) -> Any:

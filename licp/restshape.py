@@ -49,7 +49,7 @@ class LocalSimilarities:
 
     def __init__(self, vertices: Floats, controls: int, radius: float) -> None:
         if len(vertices) > 1:
-            spacing = np.median(KDTree(vertices).query(vertices, k=2)[0][:, 1])
+            spacing = np.median(np.asarray(KDTree(vertices).query(vertices, k=2)[0])[:, 1])
             radius = max(radius, 2.0 * float(spacing))
         centres = farthest_points(vertices, min(controls, len(vertices)))
         rows, columns, values = _gaussian(vertices, vertices[centres], radius, _NEGLIGIBLE)
@@ -71,8 +71,12 @@ class LocalSimilarities:
         self._rest = vertices
         self._rest_mean = self._gather @ vertices
         spread = self._gather @ (vertices**2).sum(1) - (self._rest_mean**2).sum(1)
-        # A control that sees one vertex, or a few on top of each other, knows no scale.
-        self._knows = spread > 1e-6 * radius**2
+        # A control that sees one vertex, or a few on a line, knows neither scale nor rotation.
+        products = np.einsum("ni,nj->nij", vertices, vertices).reshape(-1, 9)
+        H = (self._gather @ products).reshape(-1, 3, 3)
+        H -= self._rest_mean[:, :, None] * self._rest_mean[:, None, :]
+        extent = np.linalg.svd(H, compute_uv=False)
+        self._knows = extent[:, 1] > 1e-6 * radius**2
         self._spread = np.where(self._knows, spread, 1.0)
 
     def carry(self, vertices: Floats, vectors: Floats) -> Floats:

@@ -107,6 +107,14 @@ class MorphResult:
 
     def __post_init__(self) -> None:
         """Results are read-only, like the mesh."""
+        self._freeze()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Read-only in other processes too."""
+        self.__dict__.update(state)
+        self._freeze()
+
+    def _freeze(self) -> None:
         for name in ("state", "residual", "confidence"):
             getattr(self, name).flags.writeable = False
 
