@@ -27,18 +27,24 @@ def test_each_part_turns_with_its_surroundings() -> None:
     turn = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
     bent = np.where(V[:, 2:] > 0, V @ turn.T, V)
     carried = LocalSimilarities(V, 150, 0.3).carry(bent, VECTORS)
-    top, bottom = V[:, 2] > 2.3, V[:, 2] < -2.3
+    top, bottom = V[:, 2] > 3.0, V[:, 2] < -3.0  # beyond twice the reach of the weights
     assert top.sum() > 50 and bottom.sum() > 50
     assert np.allclose(carried[top], VECTORS[top] @ turn.T, atol=1e-6)
     assert np.allclose(carried[bottom], VECTORS[bottom], atol=1e-6)
 
 
-def test_lone_controls_do_not_make_up_a_turn() -> None:
+def test_the_radius_reaches_neighbours_on_coarse_templates() -> None:
     V, _ = potato()
     local = LocalSimilarities(V, 150, 0.02)  # less than the distance of any two vertices
     assert np.allclose(local.carry(V, VECTORS), VECTORS, atol=1e-9)
-    bumpy = V + 0.05 * np.random.default_rng(1).normal(size=V.shape)
-    assert np.allclose(local.carry(bumpy, VECTORS), VECTORS, atol=1e-9)
+    assert np.allclose(local.carry(2.0 * V, VECTORS), 2.0 * VECTORS, atol=1e-9)
+
+
+def test_controls_on_a_line_do_not_make_up_a_turn() -> None:
+    line = np.outer(np.arange(30.0), [0.0, 0.0, 1.0])
+    local = LocalSimilarities(line, 5, 2.0)
+    vectors = np.random.default_rng(2).normal(size=(30, 3))
+    assert np.allclose(local.carry(line, vectors), vectors, atol=1e-9)
 
 
 def test_scale_follows_local_growth() -> None:
