@@ -1,0 +1,1 @@
+"""Measurements of licp; nothing here is needed to use it."""
