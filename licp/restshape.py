@@ -140,6 +140,12 @@ def farthest_points(points: Floats, count: int) -> Ints:
 
 
 @njit(cache=True, nogil=True)
+def _squared(A: Any, i: int, B: Any, j: int) -> Any:
+    x, y, z = A[i, 0] - B[j, 0], A[i, 1] - B[j, 1], A[i, 2] - B[j, 2]
+    return x * x + y * y + z * z
+
+
+@njit(cache=True, nogil=True)
 def _gaussian(points: Floats, centres: Floats, radius: float, least: float):  # type: ignore[no-untyped-def]
     """Gaussian weights that are not negligible, as (row, column, value)."""
     limit = -2.0 * np.log(least) * radius * radius
@@ -147,7 +153,7 @@ def _gaussian(points: Floats, centres: Floats, radius: float, least: float):  # 
     count = 0
     for i in range(n):
         for j in range(m):
-            if ((points[i] - centres[j]) ** 2).sum() < limit:
+            if _squared(points, i, centres, j) < limit:
                 count += 1
     rows = np.empty(count, np.int64)
     columns = np.empty(count, np.int64)
@@ -155,7 +161,7 @@ def _gaussian(points: Floats, centres: Floats, radius: float, least: float):  # 
     k = 0
     for i in range(n):
         for j in range(m):
-            d = ((points[i] - centres[j]) ** 2).sum()
+            d = _squared(points, i, centres, j)
             if d < limit:
                 rows[k], columns[k] = i, j
                 values[k] = np.exp(-0.5 * d / (radius * radius))

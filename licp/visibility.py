@@ -14,10 +14,10 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 # Views all around; each is a depth image this many pixels wide.
-_VIEWS, _PIXELS = 48, 200
+_VIEWS, _PIXELS = 32, 160
 # A vertex is seen if nothing is in front of it by more than this many pixels: less than the depth
 # of any cavity, more than the slope of a surface across a pixel.
-_SLACK = 3.0
+_SLACK = 2.5
 
 
 def visible_share(vertices: Floats, faces: Ints) -> Floats:

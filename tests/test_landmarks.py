@@ -1,6 +1,20 @@
 import numpy as np
 import pytest
-from heads import apart, arrays, morpher, pose, potato, result, rotation, scan, scan_arrays, size
+from heads import (
+    SHORT,
+    apart,
+    arrays,
+    morpher,
+    pose,
+    potato,
+    result,
+    rotation,
+    scan,
+    scan_arrays,
+    short_morpher,
+    short_result,
+    size,
+)
 from heads import template as head
 
 from licp import Landmarks, Mesh, Morpher, morph
@@ -139,10 +153,11 @@ def test_points_in_triangles_are_met_too() -> None:
 
 
 def test_confidence_weighs() -> None:
-    nose, aside = head().landmarks[30], result().vertices[head().landmarks[30]] + 0.05 * size()
+    nose = head().landmarks[30]
+    aside = short_result().vertices[nose] + 0.05 * size()
     left = [
         np.linalg.norm(
-            morpher().morph(scan_arrays(), landmarks=([nose], [aside], [c]), start=pose())
+            short_morpher().morph(scan_arrays(), landmarks=([nose], [aside], [c]), start=pose())
             .vertices[nose] - aside
         ) / size()
         for c in (1.0, 0.003, 0.0)
@@ -154,8 +169,8 @@ def test_no_confidence_is_as_good_as_leaving_out() -> None:
     ids, places = pairs()
     keep = np.arange(68) != 30
     spoilt = np.where(keep[:, None], places, np.nan)
-    with_nan = morpher().morph(scan_arrays(), landmarks=(ids, spoilt, keep * 1.0))
-    without = morpher().morph(scan_arrays(), landmarks=(ids[keep], places[keep]))
+    with_nan = short_morpher().morph(scan_arrays(), landmarks=(ids, spoilt, keep * 1.0))
+    without = short_morpher().morph(scan_arrays(), landmarks=(ids[keep], places[keep]))
     assert np.array_equal(with_nan.vertices, without.vertices)
 
 
@@ -199,9 +214,19 @@ def test_the_rest_of_the_template_follows() -> None:
     masked = np.zeros(len(V), bool)
     masked[head().regions["nose"]] = True
     tip = head().landmarks[30]
-    target = result().vertices[tip] + 0.03 * size()
-    fit = morph((V, F), scan_arrays(), mask=masked, landmarks=([tip], [target]), start=pose())
-    moved = apart(fit.vertices, morph((V, F), scan_arrays(), mask=masked, start=pose()).vertices)
+    target = short_result().vertices[tip] + 0.03 * size()
+    fit = morph(
+        (V, F),
+        scan_arrays(),
+        mask=masked,
+        landmarks=([tip], [target]),
+        start=pose(),
+        schedule=SHORT,
+    )
+    moved = apart(
+        fit.vertices,
+        morph((V, F), scan_arrays(), mask=masked, start=pose(), schedule=SHORT).vertices,
+    )
     assert moved[tip] > 0.02
     near = head().regions["nose"]
     assert moved[near].mean() > 0.2 * moved[tip]

@@ -174,16 +174,19 @@ def test_morphers_travel_to_other_processes() -> None:
 # Unit, pose and order of what comes in do not matter.
 
 
-@pytest.mark.parametrize("unit", [1e-3, 1e3])
-def test_units_do_not_matter(unit: float) -> None:
+def test_units_do_not_matter() -> None:
     (V, F), (W, G) = arrays(), scan_arrays()
-    scaled = morpher().morph((unit * W, G))
-    assert apart(scaled.vertices / unit, found().vertices).max() < 1e-6
-    assert np.array_equal(scaled.state, found().state)
-    assert np.allclose(scaled.residual / unit, found().residual, atol=1e-6, equal_nan=True)
-    assert scaled.similarity.scale == pytest.approx(unit * found().similarity.scale)
-    template = morph((unit * V, F), (W, G))
+    metres = morpher().morph((1e-3 * W, G))
+    assert apart(1e3 * metres.vertices, found().vertices).max() < 1e-6
+    assert np.array_equal(metres.state, found().state)
+    assert np.allclose(1e3 * metres.residual, found().residual, atol=1e-6, equal_nan=True)
+    assert metres.similarity.scale == pytest.approx(1e-3 * found().similarity.scale)
+    template = morph((1e3 * V, F), (W, G))
     assert apart(template.vertices, found().vertices).max() < 1e-6
+    for unit in (1e3, 1e-6):
+        start = Similarity(unit, np.eye(3), np.zeros(3)).after(pose())
+        scaled = short_morpher().morph((unit * W, G), start=start)
+        assert apart(scaled.vertices / unit, short_result().vertices).max() < 1e-6
 
 
 def test_the_order_of_scan_vertices_does_not_matter() -> None:
@@ -306,7 +309,7 @@ def check_dense(n: int) -> None:
 
 
 def test_dense_scans_are_searched_thinned() -> None:
-    check_dense(280)
+    check_dense(265)
 
 
 @pytest.mark.slow
@@ -347,6 +350,11 @@ def test_the_callback_may_end_the_run() -> None:
     assert fit.stopped and not fit.converged
     assert np.isfinite(fit.vertices).all() and len(fit.state) == len(fit.vertices)
     assert fit.quality.template_to_scan is not None and "not converged" in repr(fit)
+    # Standing still does not make a run complete.
+    late = morpher().morph(
+        scan_arrays(), start=pose(), callback=lambda now: now.number == now.total - 1
+    )
+    assert late.history[-1].step < 1e-3 and late.stopped and not late.converged
     # On its way: nearer to the end than the start is, but not there.
     assert 0 < error(fit.vertices) < error(pose().apply(head().vertices))
 
@@ -399,12 +407,9 @@ def test_masked_vertices_follow_but_do_not_match() -> None:
 
 
 def test_low_data_weights_pull_less_and_zero_is_a_mask() -> None:
-    weights = np.ones(len(head().vertices))
-    gaps = []
-    for weight in (1.0, 0.01):
-        weights[nose()] = weight
-        fit = morph(arrays(), scan_arrays(), start=pose(), schedule=SHORT, data_weights=weights)
-        gaps.append(np.nanmean(fit.residual[nose()]))
+    weights = np.where(nose(), 0.01, 1.0)
+    fit = morph(arrays(), scan_arrays(), start=pose(), schedule=SHORT, data_weights=weights)
+    gaps = [np.nanmean(r.residual[nose()]) for r in (short_result(), fit)]
     assert gaps[1] > 3 * gaps[0]
     weights[nose()] = 0.0
     fit = morph(arrays(), scan_arrays(), start=pose(), schedule=SHORT, data_weights=weights)
@@ -416,7 +421,7 @@ def test_low_data_weights_pull_less_and_zero_is_a_mask() -> None:
 
 
 def test_stiff_parts_keep_their_shape() -> None:
-    stiffness = np.where(nose(), 1e6, 1.0)
+    stiffness = np.where(nose(), 1e4, 1.0)
     fit = morph(arrays(), scan_arrays(), start=pose(), schedule=SHORT, stiffness=stiffness)
 
     def bent(vertices: np.ndarray) -> float:
@@ -443,6 +448,20 @@ def test_ignored_parts_of_the_scan_do_not_pull() -> None:
         return float(apart(fit.vertices, scan().truth)[near].mean())
 
     assert gap(kept) < 0.6 * gap(pulled)
+
+
+def test_ignored_parts_do_not_move_the_pose() -> None:
+    W, G = potato(4)
+    cap = W[:, 1] > 0.5
+    slid = W + np.where(cap, 0.5, 0.0)[:, None] * [0.0, 0.6, 0.3]
+    gone = [
+        np.linalg.norm(
+            morph(potato(), (slid, G), start=HERE, scan_mask=mask, schedule=SHORT)
+            .similarity.apply(potato()[0]) - potato()[0], axis=1
+        ).mean() / root_area(potato())
+        for mask in (None, cap)
+    ]  # fmt: skip
+    assert gone[1] < 0.01 and gone[1] < 0.3 * gone[0]
 
 
 def test_labels_restrict_matches_and_may_be_missing() -> None:
@@ -507,15 +526,15 @@ def test_a_start_a_little_off_is_refined() -> None:
 
 @pytest.mark.parametrize("start", ["global", "given"])
 def test_rigid_keeps_the_scale(start: str) -> None:
-    W, G = potato(4)
+    W, G = potato(3)
     R = rotation(5)
     given = Similarity(1.0, R, np.zeros(3)) if start == "given" else start
     for grown in (1.0, 1.06):
-        fit = morph(potato(), (grown * W @ R.T, G), rigid=True, start=given)
+        fit = morph(potato(), (grown * W @ R.T, G), rigid=True, start=given, schedule=SHORT)
         assert fit.similarity.scale == pytest.approx(1.0, abs=1e-12)
         gone = np.linalg.norm(fit.vertices - grown * potato()[0] @ R.T, axis=1)
         assert gone.mean() < 0.02 * root_area(potato())
-    free = morph(potato(), (1.06 * W @ R.T, G), start=given)
+    free = morph(potato(), (1.06 * W @ R.T, G), start=given, schedule=SHORT)
     assert free.similarity.scale == pytest.approx(1.06, rel=0.01)
 
 
@@ -545,19 +564,29 @@ def test_eyeballs_follow_and_keep_their_shape() -> None:
     assert apart(fit.vertices[:n], short_result().vertices).mean() < 2e-3
 
 
-def test_a_ball_inside_a_shell_stays_inside() -> None:
+def test_a_ball_inside_a_shell_moves_and_grows_with_it() -> None:
     V, F = potato()
     small, faces = ball(2)
     inside = np.r_[V, 0.25 * small + [0.1, 0.2, 0.1]], np.r_[F, faces + len(V)]
     W, G = potato(4)
-    stretch = np.array([1.2, 0.9, 1.0])
-    fit = morph(inside, (W * stretch, G), start=HERE)
-    shell, eye = fit.vertices[: len(V)], fit.vertices[len(V) :]
-    near = KDTree(shell).query(eye)[1]
-    outward = trimesh.Trimesh(shell, F, process=False).vertex_normals[near]
-    assert (np.einsum("ij,ij->i", eye - shell[near], outward) < -0.1).all()
+    # The pose keeps its scale, so all growth is up to the deformation.
+    fit = morph(inside, (1.1 * W + [0.1, 0.0, 0.0], G), start=HERE, rigid=True)
+    eye = fit.vertices[len(V) :]
+    assert np.allclose(eye.mean(0), [0.21, 0.22, 0.11], atol=0.03)
     ratio = np.linalg.norm(eye - eye.mean(0), axis=1) / 0.25
-    assert np.ptp(ratio) < 1e-9 and 0.8 < ratio.mean() < 1.25
+    assert np.ptp(ratio) < 1e-9 and ratio.mean() == pytest.approx(1.1, abs=0.02)
+
+
+def test_inner_skins_do_not_match_the_outside() -> None:
+    """What no scanner can see must not be pulled to what it sees: mouth bags, sockets."""
+    V, F = potato()
+    bag, faces = ball(2)
+    template = np.r_[V, 0.6 * bag], np.r_[F, faces + len(V)]
+    fit = morph(template, (1.05 * potato(4)[0], potato(4)[1]), start=HERE)
+    assert (fit.state[: len(V)] == State.MATCHED).mean() > 0.95
+    assert (fit.state[len(V) :] == State.HIDDEN).mean() > 0.9
+    assert (fit.state[len(V) :] != State.MATCHED).all()
+    assert np.linalg.norm(fit.vertices[len(V) :], axis=1).max() < 0.75
 
 
 def test_lips_stay_two() -> None:
