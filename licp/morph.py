@@ -184,6 +184,8 @@ class Morpher:
         L, mass = cotangent_laplacian(self._rest, self._faces)
         self._L, self._mass = L, mass
         self._bending = np.ones(len(mass)) if bending is None else bending[source]
+        # Where stiffness varies, its stiff part dominates the error that a solve is judged by.
+        self._tolerance = _SOLVE / np.sqrt(self._bending.max() / self._bending.min())
         self._trust = mass if weights is None else mass * weights[source]
         if not self._may_match().any():
             raise InputError("mask and data_weights leave no template vertex that may match")
@@ -370,7 +372,7 @@ class Morpher:
                         f"{_count_states(matches)}; check masks, labels, start and winding"
                     )
                 bend, force = self._bend(X)
-                d, info = solver.solve(alpha, w, pull - alpha * force, tol=_SOLVE)
+                d, info = solver.solve(alpha, w, pull - alpha * force, tol=self._tolerance)
                 X += d
 
                 done, inner = done + 1, inner + info.iterations
