@@ -14,7 +14,7 @@ def test_the_default_goes_from_stiff_to_soft_in_equal_ratios() -> None:
     stiffness = np.array([s.stiffness for s in stages])
     assert len(stages) == 16
     assert stiffness[0] == pytest.approx(0.08) and stiffness[-1] == pytest.approx(0.0044)
-    assert np.allclose(stiffness[1:] / stiffness[:-1], (0.0044 / 0.08) ** (1 / 19))
+    assert np.allclose(stiffness[1:] / stiffness[:-1], (0.0044 / 0.08) ** (1 / 15))
     for name in ("normal_weight", "curvature_weight", "distance_gate"):
         assert (np.diff([getattr(s, name) for s in stages]) < 0).all()
 
