@@ -1,7 +1,6 @@
 """The command line: ``licp morph``, ``licp demo`` and ``licp info``."""
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from tqdm import tqdm
 
 from licp import __version__
 from licp.errors import InputError, LicpError, OutputError, OverlapError
-from licp.io import check_output, load_mesh, write_file
+from licp.io import check_output, check_place, load_mesh, write_file
 from licp.landmark_file import load_landmarks
 from licp.mesh import Mesh
 from licp.morph import Iteration, Morpher
@@ -223,12 +222,7 @@ def _check_outputs(outputs: Sequence[Path | None], inputs: Sequence[Path | None]
     for path in outputs:
         if path is None:
             continue
-        if path.is_dir():
-            raise OutputError(f"{path}: is a folder")
-        if not path.parent.is_dir():
-            raise OutputError(f"{path}: the folder {path.parent} does not exist; create it first")
-        if not os.access(path.parent, os.W_OK | os.X_OK):
-            raise OutputError(f"{path}: the folder {path.parent} cannot be written to")
+        check_place(path)
         if path.resolve() in there:
             raise OutputError(f"{path}: is an input or another output; choose another name")
         there.append(path.resolve())

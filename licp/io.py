@@ -118,13 +118,24 @@ def check_output(path: str | os.PathLike[str]) -> Path:
             f"{path}: cannot write {path.suffix or 'a file without ending'}; "
             f"choose one of {', '.join(_ENCODERS)}"
         )
+    check_place(path)
+    return path
+
+
+def check_place(path: Path) -> None:
+    """Say now, before long work, whether a file of any kind can appear there.
+
+    Raises
+    ------
+    OutputError
+        Missing folder, no permission, or a folder has that name.
+    """
     if path.is_dir():
         raise OutputError(f"{path}: is a folder")
     if not path.parent.is_dir():
         raise OutputError(f"{path}: the folder {path.parent} does not exist; create it first")
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise OutputError(f"{path}: the folder {path.parent} cannot be written to")
-    return path
 
 
 def write_file(path: Path, data: bytes) -> None:
