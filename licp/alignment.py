@@ -11,10 +11,9 @@ from scipy.spatial import KDTree
 from licp.features import HeatCurvature
 from licp.geometry import vertex_areas
 from licp.similarity import Similarity, fit_similarities, fit_similarity
-from licp.solver import Backend
 from licp.surface import Surface, even_subset, nearest
 
-__all__ = ["Cloud", "align_globally", "refine_alignment"]
+__all__ = ["Cloud", "align_globally", "grip", "refine_alignment"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -68,7 +67,7 @@ class Cloud:
     radius: float
 
     @classmethod
-    def of(cls, surface: Surface, count: int = 2000, backend: Backend | None = None) -> "Cloud":
+    def of(cls, surface: Surface, count: int = 2000) -> "Cloud":
         """Even sample of a surface without its border, where closest points heap up."""
         area = vertex_areas(surface.vertices, surface.faces)
         if len(area) > _ENOUGH:
@@ -77,7 +76,7 @@ class Cloud:
         centre = area @ surface.vertices / area.sum()
         radius = np.sqrt(area @ ((surface.vertices - centre) ** 2).sum(1) / area.sum())
         curvature = HeatCurvature(
-            surface.vertices, surface.faces, [radius * x for x in _CURVATURE_SCALES], backend
+            surface.vertices, surface.faces, [radius * x for x in _CURVATURE_SCALES]
         ).of(surface.vertices, surface.normals)
         inner = area * ~surface.at_border
         chosen = even_subset(surface.vertices, inner if inner.any() else area, count)
@@ -274,6 +273,15 @@ def _nearest_both_ways(queries: Any, columns: Any, extra: Any) -> Any:
     return d, j, e, k
 
 
+def grip(features: Floats) -> Floats:
+    """How well curvature features (n, k) hold a match, (n,).
+
+    Curved places decide: a flat one matches anywhere along itself.
+    """
+    held: Floats = 0.025 + np.abs(features[:, 1:]).mean(1)
+    return held
+
+
 def refine_alignment(
     vertices: Floats,
     normals: Floats,
@@ -283,7 +291,7 @@ def refine_alignment(
     *,
     usable: NDArray[np.bool_] | None = None,
     with_scale: bool = True,
-    steps: int = 20,
+    steps: int = 10,
     workers: int = 1,
 ) -> tuple[Similarity, float]:
     """Similarity ICP on positions, normals and curvature features.
@@ -304,7 +312,7 @@ def refine_alignment(
     with_scale : bool
         False keeps the scale.
     steps : int
-        ICP steps; 20 settle a start that is 20 degrees off.
+        ICP steps; 10 bring a start that is 20 degrees off to where bending takes over.
     workers : int
         Threads of the search.
 
@@ -323,8 +331,7 @@ def refine_alignment(
     space = np.hstack([target.vertices, kappa * target.normals, gamma * target_features])
     index = KDTree(space, balanced_tree=False, compact_nodes=False)
     allowed = ~target.at_border if usable is None else usable & ~target.at_border
-    # Curved places decide: a flat one matches anywhere along itself.
-    held = 0.025 + np.abs(features[:, 1:]).mean(1)
+    held = grip(features)
     move = Similarity.identity()
     for _ in range(steps):
         X, N = move.apply(vertices), move.rotate(normals)

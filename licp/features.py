@@ -3,11 +3,10 @@
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
-from scipy import sparse
 
 from licp.laplacian import cotangent_laplacian
-from licp.solver import Analysis, Backend
 
 __all__ = ["FEATURE_SCALES", "HeatCurvature"]
 
@@ -18,6 +17,12 @@ Ints = NDArray[np.int64]
 # head with neck): 4, 8 and 16 mm.  Ears and lips at one end, brow and chin at the other.
 FEATURE_SCALES = (0.01, 0.02, 0.04)
 
+# Accuracy of a heat step, relative: noise and connectivity change the features by far more.
+_ACCURACY = 1e-3
+# Iterations of a heat step: radii of a few spacings need 5 to 40.  Only slivers ask for more, and
+# what they leave unsolved is their own.
+_LIMIT = 400
+
 
 class HeatCurvature:
     """How far a surface lies below or above its own heat-smoothed self, at several scales.
@@ -26,14 +31,16 @@ class HeatCurvature:
     ``s`` is ``clip(((H_s V) - V) . N / s, -1, 1)``: about ``s/4`` times the sum of the principal
     curvatures, negative on bumps, positive in hollows.  Our own; unchanged by rigid motion.
 
+    The radii are a few vertex spacings, so diagonally preconditioned conjugate gradients need
+    few steps; a factorisation would cost more than all of them.
+
     Parameters
     ----------
     vertices : (n, 3) float64
-        The shape the heat flows on; fixed, so that factors can be kept while a template deforms.
+        The shape the heat flows on; fixed while a template deforms.
     faces : (m, 3) int64
     scales : sequence of float
         Radii in the unit of the vertices.
-    backend : {"cholmod", "scipy"}, optional
 
     Examples
     --------
@@ -49,32 +56,84 @@ class HeatCurvature:
         vertices: Floats,
         faces: Ints,
         scales: "tuple[float, ...] | list[float]" = FEATURE_SCALES,
-        backend: Backend | None = None,
     ) -> None:
-        self._made_of = (vertices, faces, tuple(scales), backend)
-        L, mass = cotangent_laplacian(vertices, faces)
-        self._mass = mass[:, None]
+        self._L, self._mass = cotangent_laplacian(vertices, faces)
         self._scales = tuple(scales)
-        analysis = Analysis(L, vertices, backend)
-        self._factors = [
-            analysis.factorize(sparse.csc_array(L * (0.25 * s * s) + sparse.diags_array(mass)))
-            for s in self._scales
-        ]
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Factors live in the memory of their library: the other process makes its own.
-        return HeatCurvature, self._made_of
 
     def of(self, vertices: Floats, normals: Floats) -> Floats:
         """Features (n, len(scales)) of the surface with its vertices at ``vertices``."""
-        loaded = self._mass * vertices
         h = np.empty((len(vertices), len(self._scales)))
-        for k, (s, factor) in enumerate(zip(self._scales, self._factors, strict=True)):
-            smooth = factor.solve(loaded)
-            h[:, k] = np.einsum("ij,ij->i", smooth - vertices, normals) / s
+        for k, s in enumerate(self._scales):
+            h[:, k] = np.einsum("ij,ij->i", self._flow(vertices, s), normals) / s
         return np.clip(h, -1.0, 1.0, out=h)
 
     def spread(self, values: Floats) -> Floats:
         """Heat-smoothed values (n,) at the largest scale."""
-        smooth: Floats = self._factors[-1].solve(self._mass[:, 0] * values)
+        columns = np.repeat(values[:, None], 3, axis=1)
+        smooth: Floats = values + self._flow(columns, self._scales[-1])[:, 0]
         return smooth
+
+    def _flow(self, values: Floats, s: float) -> Floats:
+        """How a heat step of radius ``s`` changes values (n, 3)."""
+        L = self._L
+        flow: Floats = _heat_step(
+            L.indptr, L.indices, L.data, self._mass, 0.25 * s * s,
+            np.ascontiguousarray(values, np.float64), _ACCURACY, _LIMIT,
+        )  # fmt: skip
+        return flow
+
+
+@njit(cache=True, nogil=True)
+def _heat_step(
+    indptr: Any, indices: Any, data: Any, mass: Any, c: float, V: Any, accuracy: float, limit: int
+) -> Any:
+    """``U`` with ``(M + c L) U = -c L V`` (n, 3), by conjugate gradients.
+
+    All columns share one step, so the iterates turn with the surface.
+    """
+    n = len(V)
+    U, R, P, Q = np.zeros((n, 3)), np.empty((n, 3)), np.zeros((n, 3)), np.empty((n, 3))
+    inverse = np.empty(n)
+    old = 0.0
+    for i in range(n):
+        x, y, z, own = 0.0, 0.0, 0.0, 0.0
+        for e in range(indptr[i], indptr[i + 1]):
+            j, value = indices[e], -c * data[e]
+            if j == i:
+                own = -value
+            x += value * V[j, 0]
+            y += value * V[j, 1]
+            z += value * V[j, 2]
+        R[i, 0], R[i, 1], R[i, 2] = x, y, z
+        inverse[i] = 1.0 / (mass[i] + own)
+        old += (x * x + y * y + z * z) * inverse[i]
+    enough = accuracy * accuracy * old
+    beta = 0.0
+    for _ in range(limit):
+        if old <= enough:
+            break
+        for i in range(n):
+            for a in range(3):
+                P[i, a] = R[i, a] * inverse[i] + beta * P[i, a]
+        bent = 0.0
+        for i in range(n):
+            x, y, z = mass[i] * P[i, 0], mass[i] * P[i, 1], mass[i] * P[i, 2]
+            for e in range(indptr[i], indptr[i + 1]):
+                j, value = indices[e], c * data[e]
+                x += value * P[j, 0]
+                y += value * P[j, 1]
+                z += value * P[j, 2]
+            Q[i, 0], Q[i, 1], Q[i, 2] = x, y, z
+            bent += x * P[i, 0] + y * P[i, 1] + z * P[i, 2]
+        if not bent > 0.0:
+            break
+        step, new = old / bent, 0.0
+        for i in range(n):
+            square = 0.0
+            for a in range(3):
+                U[i, a] += step * P[i, a]
+                R[i, a] -= step * Q[i, a]
+                square += R[i, a] * R[i, a]
+            new += square * inverse[i]
+        beta, old = new / old, new
+    return U

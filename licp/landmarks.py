@@ -157,6 +157,12 @@ class BoundLandmarks:
         """The same landmarks with their scan positions in another frame."""
         return BoundLandmarks(self.corners, self.barycentric, positions, self.confidence)
 
+    def hung(self, at: Ints, offsets: Floats) -> "BoundLandmarks":
+        """The same landmarks on single vertices (k,) beside them, at offsets (k, 3) from those."""
+        corners = np.repeat(at[:, None], 3, axis=1)
+        whole = np.eye(3)[np.zeros(len(at), int)]
+        return BoundLandmarks(corners, whole, self.positions - offsets, self.confidence)
+
     def suffice(self) -> bool:
         """Whether they determine a similarity with something to spare."""
         return len(self) >= FEWEST and not self._aligned()

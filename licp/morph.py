@@ -8,24 +8,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from licp.alignment import Cloud, align_globally, refine_alignment
-from licp.correspondence import Matcher, Matches, State
+from licp.alignment import Cloud, align_globally, grip, refine_alignment
+from licp.correspondence import Matcher, Matches, StageMatcher, State
 from licp.errors import InputError, OverlapError
 from licp.features import HeatCurvature
-from licp.geometry import components, face_normals_areas, vertex_areas, vertex_normals
+from licp.geometry import components, face_normals_areas, vertex_areas
 from licp.intersections import self_intersections
 from licp.landmarks import BoundLandmarks, as_landmarks
-from licp.laplacian import cotangent_laplacian, thin_plate_energy
+from licp.level import Pyramid
 from licp.mesh import as_mesh
 from licp.quality import assess
 from licp.repair import clean, clean_scan
-from licp.restshape import LocalSimilarities, follow
+from licp.restshape import follow
 from licp.result import MorphResult, StageRecord
 from licp.schedule import Schedule, Stage
 from licp.similarity import Similarity, fit_similarity
-from licp.solver import Backend, ElasticSolver, ElasticSystem
+from licp.solver import Backend, ElasticSolver
 from licp.surface import Surface, even_subset, nearest
 from licp.threads import one_blas_thread, search_threads
+from licp.traits import Traits
 from licp.visibility import visible_share
 
 __all__ = ["Iteration", "Morpher", "morph"]
@@ -50,6 +51,9 @@ _ONE_UNIT = 8.0
 _SPACING = 0.0065
 # Relative accuracy of a linear solve.  The next iteration matches anew, so more buys nothing.
 _SOLVE = 3e-2
+# Stiffness length down to which a first bending goes that tells the pose: 12 mm of 400.  Bending
+# further costs more and tells no more.
+_ROUGH = 0.03
 # Root-mean-square displacement below which the last step counts as none: 0.4 mm of 400.
 _STILL = 1e-3
 
@@ -167,7 +171,6 @@ class Morpher:
         in_body = part_area[part] >= _BODY_SHARE * part_area.max()
         self._body = np.flatnonzero(in_body)
         share = visible_share(clean_template.vertices, clean_template.faces)
-        self._reach = np.where(share[in_body] < _HIDDEN, _HIDDEN_REACH, np.inf)
         self._in_body = np.where(in_body, np.cumsum(in_body) - 1, -1)
         faces = self._in_body[clean_template.faces]
         self._faces = faces[(faces >= 0).all(1)]
@@ -176,35 +179,39 @@ class Morpher:
         size = float(np.sqrt(area[in_body].sum()))
         self._to_unit = Similarity(1.0 / size, np.eye(3), -centre / size)
         self._rest = self._to_unit.apply(clean_template.vertices[in_body])
-        self._normals = vertex_normals(self._rest, self._faces)
         source = clean_template.source[self._body]
-        self._labels = None if regions is None else regions[source]
-        self._masked = None if masked is None else masked[source]
-
-        L, mass = cotangent_laplacian(self._rest, self._faces)
-        self._L, self._mass = L, mass
-        self._bending = np.ones(len(mass)) if bending is None else bending[source]
-        # Where stiffness varies, its stiff part dominates the error that a solve is judged by.
-        self._tolerance = _SOLVE / np.sqrt(self._bending.max() / self._bending.min())
-        self._trust = mass if weights is None else mass * weights[source]
-        if not self._may_match().any():
+        surface = Surface(self._rest, self._faces)
+        trust = vertex_areas(self._rest, self._faces)
+        if weights is not None:
+            trust = trust * weights[source]
+        free = trust > 0
+        if masked is not None:
+            free &= ~masked[source]
+        if not free.any():
             raise InputError("mask and data_weights leave no template vertex that may match")
-        self._system = ElasticSystem(
-            thin_plate_energy(L, mass / self._bending), self._rest, backend
+        bends = np.ones(len(trust)) if bending is None else bending[source]
+        # Where stiffness varies, its stiff part dominates the error that a solve is judged by.
+        self._tolerance = _SOLVE / np.sqrt(bends.max() / bends.min())
+        self._curvature = HeatCurvature(self._rest, self._faces)
+        traits = Traits(
+            trust,
+            bends,
+            np.where(share[in_body] < _HIDDEN, _HIDDEN_REACH, np.inf),
+            free,
+            None if regions is None else regions[source],
+            surface.normals,
+            self._curvature.of(self._rest, surface.normals),
         )
-        self._curvature = HeatCurvature(self._rest, self._faces, backend=self.backend)
-        self._local = (
-            LocalSimilarities(
-                self._rest,
-                self.schedule.controls,
-                self.schedule.control_radius,
-            )
-            if self.schedule.controls
-            else None
+        self._pyramid = Pyramid(
+            self._rest,
+            self._faces,
+            traits,
+            self.schedule.controls,
+            self.schedule.control_radius,
+            backend,
+            max(stage.stiffness for stage in self.schedule),
         )
-        self._delta = L @ self._rest
-        self._rest_features = self._curvature.of(self._rest, self._normals)
-        self._cloud = Cloud.of(Surface(self._rest, self._faces), backend=self.backend)
+        self._cloud = Cloud.of(surface)
         self._followers = self._follower_weights()
         self._rest_crossings = len(
             self_intersections(clean_template.vertices, clean_template.faces)
@@ -213,7 +220,7 @@ class Morpher:
     @property
     def backend(self) -> Backend:
         """The solver's back end."""
-        return self._system.analysis.backend
+        return self._pyramid.finest.system.analysis.backend
 
     def morph(
         self,
@@ -276,9 +283,9 @@ class Morpher:
         if callback is not None and not callable(callback):
             raise InputError(f"callback must be callable, not {type(callback).__name__}")
         regions = _per_vertex(scan_labels, s, "scan_labels", np.int64)
-        if regions is not None and self._labels is None:
+        if regions is not None and self._pyramid.finest.traits.labels is None:
             raise InputError("scan_labels need a template with labels")
-        if self._labels is not None and regions is None:
+        if self._pyramid.finest.traits.labels is not None and regions is None:
             raise InputError("the template has labels, so the scan needs scan_labels")
         marks = None
         if landmarks is not None:
@@ -309,11 +316,19 @@ class Morpher:
                 rigid,
                 workers,
             )
-            if marks is not None:
-                marks = marks.at(pose.inverse().apply(marks.positions))
             watch.lap("align")
 
-            X, matches, history, stopped = self._deform(matcher, marks, pose, callback)
+            def bound(pose: Similarity) -> BoundLandmarks | None:
+                return None if marks is None else marks.at(pose.inverse().apply(marks.positions))
+
+            pose, matcher = self._straighten(pose, matcher, bound(pose), rigid)
+            shape = self._deform(self.schedule.stages, matcher, bound(pose), pose, callback)
+            X, matches = shape.vertices, shape.matches
+            if shape.number < self._pyramid.last:
+                finest = self._pyramid.finest
+                X = self._pyramid.refined(X, shape.number, self._pyramid.last)
+                matches = shape.search.match(X, finest.normals(X), finest.traits)
+            history, stopped = shape.history, shape.stopped
             watch.lap("deform")
 
             vertices, state, residual, confidence = self._complete(X, matches, pose)
@@ -345,42 +360,48 @@ class Morpher:
 
     def _deform(
         self,
+        stages: tuple[Stage, ...],
         matcher: Matcher,
         marks: BoundLandmarks | None,
         pose: Similarity,
         callback: Callback | None,
-    ) -> tuple[Floats, Matches, tuple[StageRecord, ...], bool]:
+    ) -> "_Shape":
         """Match, weigh, solve, move: Laplacian ICP in the template's frame."""
-        X = self._rest.copy()
-        solver = ElasticSolver(self._system)
-        total = sum(stage.iterations for stage in self.schedule)
+        pyramid = self._pyramid
+        number = pyramid.fit_for(stages[0].stiffness)
+        level, X = pyramid.levels[number], pyramid.levels[number].rest
+        solver, hung = ElasticSolver(level.system), pyramid.bound(marks, number)
+        total = sum(stage.iterations for stage in stages)
         history: list[StageRecord] = []
-        done = 0
-        for stage in self.schedule:
+        done, stop, guess = 0, False, None
+        for stage in stages:
             clock, first, inner, factors = time.perf_counter(), done, 0, 0
+            wanted = pyramid.fit_for(stage.stiffness)
+            if wanted > number:
+                X = pyramid.refined(X, number, wanted)
+                number, level, guess = wanted, pyramid.levels[wanted], None
+                solver, hung = ElasticSolver(level.system), pyramid.bound(marks, number)
             search = matcher.at(stage)
             alpha = stage.stiffness**4
             for _ in range(stage.iterations):
-                normals = vertex_normals(X, self._faces)
-                matches = search.match(
-                    X, normals, self._curvature.of(X, normals), self._labels, self._reach
-                )
-                w, pull = self._weigh(X, matches, marks, stage)
+                matches = search.match(X, level.normals(X), level.traits, guess)
+                guess = matches.near
+                w, pull = level.weigh(X, matches, hung, stage.stiffness / stages[0].stiffness)
                 if not w.any():
                     raise OverlapError(
                         "not one template vertex has a match that passes the gates: "
                         f"{_count_states(matches)}; check masks, labels, start and winding"
                     )
-                bend, force = self._bend(X)
+                bend, force = level.bend(X)
                 d, info = solver.solve(alpha, w, pull - alpha * force, tol=self._tolerance)
-                X += d
+                X = X + d
 
                 done, inner = done + 1, inner + info.iterations
                 factors += info.refactored
-                told = self._measure(matches, w, pull, alpha * bend, d)
-                stop = callback is not None and bool(
-                    callback(Iteration(done, total, stage, pose.apply(X), *told))
-                )
+                told = level.measure(matches, w, pull, alpha * bend, d)
+                if callback is not None:
+                    now = pose.apply(pyramid.refined(X, number, pyramid.last))
+                    stop = bool(callback(Iteration(done, total, stage, now, *told)))
                 if stop:
                     break
             seconds = time.perf_counter() - clock
@@ -388,61 +409,34 @@ class Morpher:
                 StageRecord(stage.stiffness, *told, done - first, inner, factors, seconds)
             )
             if stop:
-                return X, matches, tuple(history), True
-        return X, matches, tuple(history), False
+                break
+        return _Shape(number, X, matches, search, tuple(history), stop)
 
-    def _weigh(
-        self, X: Floats, matches: Matches, marks: BoundLandmarks | None, stage: Stage
-    ) -> tuple[Floats, Floats]:
-        """Weights (m,) and weighted residuals (m, 3) of matches and landmarks."""
-        w = np.where((matches.state == State.MATCHED) & self._may_match(), self._trust, 0.0)
-        pull = w[:, None] * (matches.points - X)
-        if marks is not None and len(marks):
-            # All landmarks together weigh as much as all matches together.  Certain ones do so to
-            # the end; the less certain they are, the faster they fade as detail comes in.  A
-            # landmark inside a triangle is lumped to its corners; iterating takes care of the rest.
-            detail = stage.stiffness / self.schedule.stages[0].stiffness
-            fade = min(detail, 1.0) ** (2.0 * (1.0 - np.minimum(marks.confidence, 1.0)))
-            strength = marks.confidence * fade / len(marks)
-            gap = marks.positions - marks.on(X)
-            share = (strength[:, None] * marks.barycentric).ravel()
-            at = marks.corners.ravel()
-            w = w + np.bincount(at, share, minlength=len(w))
-            for axis in range(3):
-                pull[:, axis] += np.bincount(
-                    at, share * np.repeat(gap[:, axis], 3), minlength=len(w)
-                )
-        return w, pull
+    def _straighten(
+        self, pose: Similarity, matcher: Matcher, marks: BoundLandmarks | None, rigid: bool
+    ) -> tuple[Similarity, Matcher]:
+        """Pose that a first, stiff bending settles on.
 
-    def _bend(self, X: Floats) -> tuple[float, Floats]:
-        """Bending energy per unit stiffness, and half its gradient (m, 3)."""
-        rest = self._delta if self._local is None else self._local.carry(X, self._delta)
-        bent = self._L @ X - rest
-        stress = bent * (self._bending / self._mass)[:, None]
-        force: Floats = self._L.T @ stress
-        return float(np.einsum("ij,ij->", bent, stress)), force
-
-    def _measure(
-        self, matches: Matches, w: Floats, pull: Floats, bending: float, d: Floats
-    ) -> tuple[float, float, float, float]:
-        """Energy, matched part, median residual and step of one iteration."""
-        on = w > 0
-        residual = np.linalg.norm(pull[on] / w[on, None], axis=1)
-        matched = matches.state == State.MATCHED
-        return (
-            bending + float(w[on] @ residual**2),
-            float(self._mass[matched].sum() / self._mass.sum()),
-            float(np.median(residual)) if len(residual) else 0.0,
-            float(np.sqrt(self._mass @ (d**2).sum(1) / self._mass.sum())),
-        )
-
-    def _may_match(self) -> Bools:
-        free: Bools = self._trust > 0
-        return free if self._masked is None else free & ~self._masked
+        Once nose meets nose and ear meets ear, a similarity is left with what all agree on; the
+        rigid search gave some of their difference in shape to the pose.
+        """
+        rough = tuple(stage for stage in self.schedule if stage.stiffness >= _ROUGH)
+        if not rough:
+            return pose, matcher
+        shape = self._deform(rough, matcher, marks, pose, None)
+        level = self._pyramid.levels[shape.number]
+        pulled = (shape.matches.state == State.MATCHED) & level.traits.free
+        # Squared: the back of a head may slide by centimetres, ears and nose by millimetres.
+        sure = level.traits.trust * grip(level.traits.features) ** 2
+        seen = np.where(pulled, sure, 0.0)
+        if np.count_nonzero(seen) < 4:
+            return pose, matcher
+        move = fit_similarity(level.rest, shape.vertices, seen, not rigid)
+        return pose.after(move), matcher.moved(move.inverse())
 
     def _search(self, scan: Surface, rigid: bool) -> list[Similarity]:
         """Poses from the unit frame to the scan without any start, best first."""
-        cloud = Cloud.of(scan, backend=self.backend)
+        cloud = Cloud.of(scan)
         if not rigid:
             return align_globally(self._cloud, cloud)
         grown = Similarity(1.0 / self._to_unit.scale, np.eye(3), np.zeros(3))
@@ -484,23 +478,23 @@ class Morpher:
         area = face_normals_areas(full.vertices, full.faces)[1].sum()
         target, fine = full, None
         if np.sqrt(area / len(full.vertices)) < 0.6 * _SPACING:
-            target, fine = full.coarsened(_SPACING), full
+            target = full.coarsened(_SPACING)
             at = nearest(full.points, target.vertices, workers)[1]
+            fine = full, at
             ignored = None if ignored is None else ignored[at]
             labels = None if labels is None else labels[at]
-        features = HeatCurvature(target.vertices, target.faces, backend=self.backend).of(
-            target.vertices, target.normals
-        )
+        features = HeatCurvature(target.vertices, target.faces).of(target.vertices, target.normals)
         return Matcher(target, features, fine=fine, ignored=ignored, labels=labels, workers=workers)
 
     def _refine(self, matcher: Matcher, rigid: bool) -> tuple[Similarity, float]:
         """Small similarity of the template that settles it on the scan, and how well it fits."""
-        # A few thousand vertices with equal shares of the weight fix seven numbers as well as all.
-        some = even_subset(self._rest, np.where(self._may_match(), self._trust, 0.0), 4000)
+        # A thousand vertices with equal shares of the weight fix seven numbers as well as all do.
+        traits = self._pyramid.finest.traits
+        some = even_subset(self._rest, np.where(traits.free, traits.trust, 0.0), 1000)
         return refine_alignment(
             self._rest[some],
-            self._normals[some],
-            self._rest_features[some],
+            traits.normals[some],
+            traits.features[some],
             matcher.target,
             matcher.features,
             usable=None if matcher.ignored is None else ~matcher.ignored,
@@ -511,7 +505,7 @@ class Morpher:
     def _check_overlap(self, matcher: Matcher) -> None:
         gate = self.schedule.stages[0].distance_gate
         d = nearest(matcher.target.points, self._rest, matcher.workers)[0]
-        if not (self._may_match() & (d < gate)).any():
+        if not (self._pyramid.finest.traits.free & (d < gate)).any():
             raise OverlapError(
                 "template and scan have nothing in common: from this start the nearest scan vertex "
                 f"is {d.min() / gate:.1f} times the distance gate away; check start, or leave it "
@@ -541,7 +535,7 @@ class Morpher:
         self, X: Floats, matches: Matches, pose: Similarity
     ) -> tuple[Floats, NDArray[np.uint8], Floats, Floats]:
         """Vertices in the scan's frame, state, residual and confidence of the whole template."""
-        state = np.where(self._may_match(), matches.state, np.uint8(State.MASKED))
+        state = np.where(self._pyramid.finest.traits.free, matches.state, np.uint8(State.MASKED))
         seen = state == State.MATCHED
         gap = np.linalg.norm(matches.points - X, axis=1)
         close = np.where(seen, 1.0 / (1.0 + (gap / 0.005) ** 2), 0.0)
@@ -616,6 +610,18 @@ def morph(
         callback=callback,
         threads=threads,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Shape:
+    """Where the loop ended: level, vertices there, last matches and what found them."""
+
+    number: int
+    vertices: Floats
+    matches: Matches
+    search: StageMatcher
+    history: tuple[StageRecord, ...]
+    stopped: bool
 
 
 class _Stopwatch:

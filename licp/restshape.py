@@ -79,15 +79,13 @@ class LocalSimilarities:
         self._knows = extent[:, 1] > 1e-6 * radius**2
         self._spread = np.where(self._knows, spread, 1.0)
 
-    def carry(self, vertices: Floats, vectors: Floats) -> Floats:
-        """Turn and scale one vector of each template vertex as its surroundings have been.
+    def maps(self, vertices: Floats) -> Floats:
+        """How the surroundings of each template vertex have turned and grown, (n, 3, 3).
 
         Parameters
         ----------
         vertices : (n, 3) float64
             The present shape.
-        vectors : (n, 3) float64
-            Vectors in the template's frame.
         """
         n = len(vertices)
         mean = self._gather @ vertices
@@ -99,8 +97,20 @@ class LocalSimilarities:
         U[:, :, 2] *= sign[:, None]
         scale = np.where(self._knows, (S[:, 0] + S[:, 1] + sign * S[:, 2]) / self._spread, 1.0)
         U[~self._knows], Vt[~self._knows] = np.eye(3), np.eye(3)
-        A = (self._blend @ (scale[:, None, None] * (U @ Vt)).reshape(-1, 9)).reshape(n, 3, 3)
-        carried: Floats = np.einsum("nij,nj->ni", A, vectors)
+        A: Floats = self._blend @ (scale[:, None, None] * (U @ Vt)).reshape(-1, 9)
+        return A.reshape(n, 3, 3)
+
+    def carry(self, vertices: Floats, vectors: Floats) -> Floats:
+        """Turn and scale one vector of each template vertex as its surroundings have been.
+
+        Parameters
+        ----------
+        vertices : (n, 3) float64
+            The present shape.
+        vectors : (n, 3) float64
+            Vectors in the template's frame.
+        """
+        carried: Floats = np.einsum("nij,nj->ni", self.maps(vertices), vectors)
         return carried
 
 

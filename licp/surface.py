@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from licp.closest import Border, TriangleTree, closest_on_incident
-from licp.geometry import border_vertices, vertex_faces, vertex_normals
+from licp.geometry import border_vertices, vertex_faces, vertex_neighbours, vertex_normals
 from licp.similarity import Similarity
 
 __all__ = ["Surface", "even_subset", "nearest", "spatial_order"]
@@ -62,6 +62,11 @@ class Surface:
         return vertex_faces(self.faces, len(self.vertices))
 
     @cached_property
+    def neighbours(self) -> tuple[Ints, Ints]:
+        """Vertices next to each one as compressed rows."""
+        return vertex_neighbours(self.faces, len(self.vertices))
+
+    @cached_property
     def points(self) -> KDTree:
         """Search tree over the vertices."""
         return KDTree(self.vertices, balanced_tree=False, compact_nodes=False)
@@ -95,7 +100,7 @@ class Surface:
         copy.vertices = move.apply(self.vertices)
         copy.faces = self.faces
         copy.normals = move.rotate(self.normals)
-        for name in ("at_border", "border", "incidence"):
+        for name in ("at_border", "border", "incidence", "neighbours"):
             copy.__dict__[name] = getattr(self, name)
         return copy
 

@@ -10,11 +10,20 @@ from licp.geometry import vertex_normals
 from licp.repair import clean
 from licp.schedule import Stage
 from licp.similarity import Similarity
-from licp.surface import Surface
+from licp.surface import Surface, nearest
+from licp.traits import Traits
 
 STAGE = Stage(stiffness=0.05, normal_weight=0.1, curvature_weight=0.0)
 V, F = ball(3)
 NONE = np.zeros((len(V), 1))
+
+
+def traits(
+    features: np.ndarray = NONE, labels: np.ndarray | None = None, reach: object = np.inf
+) -> Traits:
+    n = len(features)
+    one = np.ones(n)
+    return Traits(one, one, reach * one, one > 0, labels, np.zeros((n, 3)), features)
 
 
 def matcher(mesh: Arrays, **options: object) -> Matcher:
@@ -24,7 +33,7 @@ def matcher(mesh: Arrays, **options: object) -> Matcher:
 
 def match(on: Matcher, stage: Stage = STAGE, labels: np.ndarray | None = None) -> Matches:
     """Matches of the unit sphere."""
-    return on.at(stage).match(V, V, NONE, labels)
+    return on.at(stage).match(V, V, traits(labels=labels))
 
 
 def front(mesh: Arrays) -> Arrays:
@@ -81,7 +90,7 @@ def test_hidden_vertices_match_only_what_is_near() -> None:
     W, G = ball(4)
     reach = np.where(V[:, 1] > 0, 0.1, np.inf)
     for grown, state in ((1.05, State.MATCHED), (1.12, State.HIDDEN)):
-        found = matcher((grown * W, G)).at(STAGE).match(V, V, NONE, reach=reach)
+        found = matcher((grown * W, G)).at(STAGE).match(V, V, traits(reach=reach))
         assert (found.state[V[:, 1] > 0] == state).all()
         assert (found.state[V[:, 1] <= 0] == State.MATCHED).all()
 
@@ -116,7 +125,8 @@ def test_matches_end_on_the_finer_surface() -> None:
     W, G = ball(6)
     fine = Surface(1.05 * W, G)
     coarse = fine.coarsened(0.15)
-    on = Matcher(coarse, np.zeros((len(coarse.vertices), 1)), fine=fine)
+    beside = nearest(fine.points, coarse.vertices, 1)[1]
+    on = Matcher(coarse, np.zeros((len(coarse.vertices), 1)), fine=(fine, beside))
     found = match(on)
     assert np.allclose(np.linalg.norm(found.points, axis=1), 1.05, atol=3e-4)
     assert (found.state == State.MATCHED).mean() > 0.99
@@ -139,8 +149,10 @@ def test_curvature_tells_what_position_leaves_open() -> None:
     slid = W[ridge] + [0.0, 0.0, 0.4]
     N = vertex_normals(W, G)[ridge]
     stage = dataclasses.replace(STAGE, distance_gate=9.0)
-    plain = on.at(stage).match(slid, N, feature[ridge])
-    led = on.at(dataclasses.replace(stage, curvature_weight=500.0)).match(slid, N, feature[ridge])
+    plain = on.at(stage).match(slid, N, traits(feature[ridge]))
+    led = on.at(dataclasses.replace(stage, curvature_weight=500.0)).match(
+        slid, N, traits(feature[ridge])
+    )
     assert np.allclose(plain.points[:, 2], 5.4, atol=0.05)
     assert np.allclose(led.points[:, 2], 5.0, atol=0.06)
 
@@ -150,7 +162,7 @@ def test_a_moved_scan_gives_moved_matches() -> None:
     move = Similarity(2.0, rotation(4), np.array([3.0, 1.0, 2.0]))
     stage = Stage(0.05, normal_weight=0.2, curvature_weight=0.0, distance_gate=5.0)
     here = match(matcher(mesh), dataclasses.replace(stage, normal_weight=0.1, distance_gate=2.5))
-    there = matcher(mesh).moved(move).at(stage).match(move.apply(V), move.rotate(V), NONE)
+    there = matcher(mesh).moved(move).at(stage).match(move.apply(V), move.rotate(V), traits())
     assert np.allclose(there.points, move.apply(here.points), atol=1e-9)
     assert np.allclose(there.normals, move.rotate(here.normals), atol=1e-9)
     assert np.array_equal(there.state, here.state)
@@ -161,3 +173,17 @@ def test_the_number_of_threads_changes_nothing(workers: int) -> None:
     mesh = potato(4)
     one, many = match(matcher(mesh)), match(matcher(mesh, workers=workers))
     assert np.array_equal(one.points, many.points) and np.array_equal(one.state, many.state)
+
+
+def test_walking_on_finds_what_searching_finds() -> None:
+    mesh = potato(5)
+    settled = dataclasses.replace(STAGE, stiffness=0.01)
+    searched = match(matcher(mesh), settled)
+    near = searched.near.copy()
+    near[::2] = mesh[1][near[::2] % len(mesh[1]), 0]  # guesses anywhere
+    walked = matcher(mesh).at(settled).match(V, V, traits(), near)
+    assert np.mean(walked.near[1::2] == searched.near[1::2]) == 1.0
+    assert np.mean(walked.near[::2] == searched.near[::2]) > 0.9
+    assert np.array_equal(walked.points[1::2], searched.points[1::2])
+    stiff = matcher(mesh).at(STAGE).match(V, V, traits(), near)
+    assert np.array_equal(stiff.near, match(matcher(mesh)).near)

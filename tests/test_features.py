@@ -3,6 +3,8 @@ import pickle
 import numpy as np
 import pytest
 from heads import ball, potato, rotation
+from scipy import sparse
+from scipy.sparse.linalg import splu
 
 from licp.features import FEATURE_SCALES, HeatCurvature
 from licp.geometry import vertex_normals
@@ -83,7 +85,7 @@ def test_heat_keeps_constants_and_the_total() -> None:
     values = np.random.default_rng(0).random(len(V))
     smooth = heat.spread(values)
     assert np.allclose(heat.spread(np.full(len(V), 3.0)), 3.0, rtol=1e-9)
-    assert mass @ smooth == pytest.approx(mass @ values, rel=1e-9)
+    assert mass @ smooth == pytest.approx(mass @ values, rel=1e-4)
     assert smooth.std() < values.std()
 
 
@@ -93,10 +95,18 @@ def test_it_survives_the_way_to_another_process() -> None:
     assert np.array_equal(pickle.loads(pickle.dumps(heat)).of(V, N), heat.of(V, N))
 
 
-@pytest.mark.parametrize("backend", ["cholmod", "scipy"])
-def test_back_ends_agree(backend: str) -> None:
-    if backend == "cholmod":
-        pytest.importorskip("sksparse.cholmod", reason="scikit-sparse is not installed")
+def test_values_are_those_of_a_direct_solve() -> None:
     V, F = potato()
-    h = HeatCurvature(V, F, [0.2], backend).of(V, vertex_normals(V, F))  # type: ignore[arg-type]
-    assert np.allclose(h, HeatCurvature(V, F, [0.2]).of(V, vertex_normals(V, F)), atol=1e-10)
+    N = vertex_normals(V, F)
+    L, mass = cotangent_laplacian(V, F)
+    M = sparse.diags_array(mass)
+    scales = [0.1, 0.5]
+    exact = np.stack(
+        [
+            ((splu(sparse.csc_array(M + 0.25 * s * s * L)).solve(M @ V) - V) * N).sum(1) / s
+            for s in scales
+        ],
+        1,
+    )
+    h = HeatCurvature(V, F, scales).of(V, N)
+    assert np.abs(h - np.clip(exact, -1, 1)).max() < 2e-3 * np.abs(exact).max()

@@ -1,0 +1,161 @@
+"""A coarser copy of a template, and the way back: what stiff stages are solved on."""
+
+import heapq
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from scipy import sparse
+
+from licp.geometry import vertex_neighbours
+from licp.surface import spatial_order
+
+__all__ = ["Coarsening", "coarsen"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+# Weights with which a vertex follows the coarse ones around it fall off over this many spacings;
+# less shows the coarse cells, more rounds off what they say.
+_FALL = 0.6
+
+
+@dataclass(frozen=True, eq=False)
+class Coarsening:
+    """Some of the vertices of a mesh, the triangles between them, and who follows whom.
+
+    Attributes
+    ----------
+    kept : (c,) int64
+        Vertices of the fine mesh that are those of the coarse one.
+    faces : (k, 3) int64
+        Wound like the fine ones.
+    cell : (n,) int64
+        Coarse vertex that is nearest along the surface to each fine one.
+    follow : (n, c) csr_array
+        Rows of weights with the sum one.
+    """
+
+    kept: Ints
+    faces: Ints
+    cell: Ints
+    follow: Any
+
+    def gathered(self, values: Floats) -> Floats:
+        """Sums over cells of one value of each fine vertex, (c,)."""
+        total: Floats = np.bincount(self.cell, values, minlength=len(self.kept)).astype(np.float64)
+        return total
+
+    def prolong(self, rest: Floats, moved: Floats, maps: Floats) -> Floats:
+        """Fine vertices (n, 3) that follow the coarse ones.
+
+        Parameters
+        ----------
+        rest : (n, 3) float64
+            The fine mesh undeformed.
+        moved : (c, 3) float64
+            The coarse vertices where they are now.
+        maps : (c, 3, 3) float64
+            How their surroundings have turned and grown.
+        """
+        held = np.einsum("cij,cj->ci", maps, rest[self.kept])
+        around = (self.follow @ maps.reshape(-1, 9)).reshape(-1, 3, 3)
+        fine: Floats = self.follow @ (moved - held) + np.einsum("nij,nj->ni", around, rest)
+        return fine
+
+
+def coarsen(vertices: Floats, faces: Ints, spacing: float) -> Coarsening:
+    """Keep vertices about ``spacing`` apart along the surface, and connect neighbouring cells.
+
+    The triangles are the dual of the cells of vertices nearest to each kept one: one for every
+    fine triangle whose corners lie in three cells.  Sheets that come close in space, like lips,
+    stay apart.
+
+    Parameters
+    ----------
+    vertices : (n, 3) float64
+        Any unit.
+    faces : (m, 3) int64
+        Every vertex in one of them.
+    spacing : float
+        Least distance of kept vertices along edges, in the unit of the vertices.
+
+    Raises
+    ------
+    ValueError
+        If nothing is left of the mesh: fewer than three cells meet anywhere.
+
+    Examples
+    --------
+    >>> import trimesh
+    >>> ball = trimesh.creation.icosphere(4)
+    >>> coarse = coarsen(ball.vertices, ball.faces, 0.2)
+    >>> 200 < len(coarse.kept) < 500, bool(abs(coarse.follow.sum(axis=1) - 1).max() < 1e-12)
+    (True, True)
+    """
+    n = len(vertices)
+    start, neighbour = vertex_neighbours(faces, n)
+    kept, cell = _cells(vertices, start, neighbour, spatial_order(vertices), spacing)
+    F = cell[faces]
+    F = F[(F[:, 0] != F[:, 1]) & (F[:, 1] != F[:, 2]) & (F[:, 2] != F[:, 0])]
+    if not len(F):
+        raise ValueError("no three cells meet: the spacing is too wide for this mesh")
+    _, first = np.unique(np.sort(F, axis=1), axis=0, return_index=True)
+    F = F[np.sort(first)]
+
+    # A cell that touches fewer than two others has no triangle: its vertices go to the nearest
+    # cell that has.
+    used = np.zeros(len(kept), bool)
+    used[F.ravel()] = True
+    if not used.all():
+        seeds = np.flatnonzero(used)
+        number = np.cumsum(used) - 1
+        lost = np.flatnonzero(~used[cell])
+        d = ((vertices[lost, None] - vertices[kept[seeds]]) ** 2).sum(2)
+        cell = number[cell]
+        cell[lost] = d.argmin(1)
+        F, kept = number[F], kept[seeds]
+
+    c = len(kept)
+    at, around = vertex_neighbours(F, c)
+    ring = sparse.csr_array((np.ones(len(around)), around, at), shape=(c, c))
+    near = sparse.csr_array((ring + sparse.eye_array(c)).tocsr()[cell])
+    row = np.repeat(np.arange(n), np.diff(near.indptr))
+    d = np.linalg.norm(vertices[row] - vertices[kept[near.indices]], axis=1)
+    weight = np.exp(-0.5 * (d / (_FALL * spacing)) ** 2) + 1e-9
+    weight /= np.bincount(row, weight, minlength=n)[row]
+    follow = sparse.csr_array((weight, near.indices, near.indptr), shape=(n, c))
+    return Coarsening(kept, F, cell, follow)
+
+
+@njit(cache=True, nogil=True)
+def _cells(V: Any, start: Any, neighbour: Any, order: Any, spacing: float) -> Any:
+    """Kept vertices, in the given order each one that is not near another; and all cells."""
+    n = len(V)
+    distance = np.full(n, np.inf)
+    cell = np.full(n, -1, np.int64)
+    kept = np.empty(n, np.int64)
+    count = 0
+    for seed in order:
+        if distance[seed] < spacing:
+            continue
+        distance[seed] = 0.0
+        cell[seed] = count
+        heap = [(0.0, seed)]
+        while len(heap) > 0:
+            d, i = heapq.heappop(heap)
+            if d > distance[i] or cell[i] != count:
+                continue
+            for e in range(start[i], start[i + 1]):
+                j = neighbour[e]
+                x, y, z = V[i, 0] - V[j, 0], V[i, 1] - V[j, 1], V[i, 2] - V[j, 2]
+                further = d + np.sqrt(x * x + y * y + z * z)
+                if further < distance[j] and further < spacing:
+                    distance[j] = further
+                    cell[j] = count
+                    heapq.heappush(heap, (further, j))
+        kept[count] = seed
+        count += 1
+    return kept[:count], cell

@@ -1,0 +1,209 @@
+"""One resolution of a template: everything the loop needs of it, prepared once."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from licp.coarsening import Coarsening, coarsen
+from licp.correspondence import Matches, State
+from licp.geometry import vertex_normals
+from licp.landmarks import BoundLandmarks
+from licp.laplacian import cotangent_laplacian, thin_plate_energy
+from licp.restshape import LocalSimilarities
+from licp.solver import Backend, ElasticSystem
+from licp.traits import Traits
+
+__all__ = ["Level", "Pyramid"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+# A coarse level keeps vertices this many mean spacings apart: a quarter of them.
+_WIDER = 1.6
+# No level keeps vertices further apart than this, 8 mm of 400: noses and ears must keep a shape.
+_WIDEST = 0.02
+# Stiffness lengths of this many spacings and more leave nothing to bend in between.
+_BENDS = 0.8
+
+
+class Level:
+    """A template at one resolution.  Immutable.
+
+    Parameters
+    ----------
+    rest : (n, 3) float64
+        The undeformed template, in parts of its size.
+    faces : (m, 3) int64
+    traits : Traits
+    controls, radius : int, float
+        Of :class:`licp.restshape.LocalSimilarities`; no controls, no following rest shape.
+    backend : {"cholmod", "scipy"}, optional
+
+    Attributes
+    ----------
+    rest, faces, traits
+    mass : (n,) float64
+    spacing : float
+        Root of the mean area of a vertex.
+    system : ElasticSystem
+    """
+
+    def __init__(
+        self,
+        rest: Floats,
+        faces: Ints,
+        traits: Traits,
+        controls: int,
+        radius: float,
+        backend: Backend | None,
+    ) -> None:
+        self.rest = rest
+        self.faces = faces
+        self.traits = traits
+        self._L, self.mass = cotangent_laplacian(rest, faces)
+        self._transposed = self._L.T.tocsr()
+        self.spacing = float(np.sqrt(self.mass.sum() / len(rest)))
+        self.system = ElasticSystem(
+            thin_plate_energy(self._L, self.mass / traits.bending), rest, backend
+        )
+        self._local = LocalSimilarities(rest, controls, radius) if controls else None
+        self._delta = self._L @ rest
+        self._own_normals = vertex_normals(rest, faces)
+
+    def normals(self, X: Floats) -> Floats:
+        """Unit normals (n, 3) of the whole template with this level's vertices at ``X``.
+
+        A coarse level turns the template's normals as its own have turned since.
+        """
+        now, own, fine = vertex_normals(X, self.faces), self._own_normals, self.traits.normals
+        if own is fine:
+            return now
+        axis = np.cross(own, now)
+        cosine = np.einsum("ij,ij->i", own, now)[:, None]
+        once = np.cross(axis, fine)
+        # Rodrigues' formula for the shortest rotation; there is none between opposite normals.
+        turned = fine + once + np.cross(axis, once) / np.maximum(1.0 + cosine, 0.05)
+        length = np.linalg.norm(turned, axis=1, keepdims=True)
+        unit: Floats = turned / np.where(length > 0, length, 1.0)
+        return unit
+
+    def maps(self, X: Floats) -> Floats:
+        """How the surroundings of each vertex have turned and grown, (n, 3, 3)."""
+        if self._local is None:
+            return np.broadcast_to(np.eye(3), (len(X), 3, 3))
+        return self._local.maps(X)
+
+    def bend(self, X: Floats) -> tuple[float, Floats]:
+        """Bending energy per unit stiffness, and half its gradient (n, 3)."""
+        rest = self._delta if self._local is None else self._local.carry(X, self._delta)
+        bent = self._L @ X - rest
+        stress = bent * (self.traits.bending / self.mass)[:, None]
+        force: Floats = self._transposed @ stress
+        return float(np.einsum("ij,ij->", bent, stress)), force
+
+    def weigh(
+        self, X: Floats, matches: Matches, marks: BoundLandmarks | None, detail: float
+    ) -> tuple[Floats, Floats]:
+        """Weights (n,) and weighted residuals (n, 3) of matches and landmarks.
+
+        ``detail`` is the stiffness length in parts of the first one.
+        """
+        pulls = (matches.state == State.MATCHED) & self.traits.free
+        w = np.where(pulls, self.traits.trust, 0.0)
+        pull = w[:, None] * (matches.points - X)
+        if marks is not None and len(marks):
+            # All landmarks together weigh as much as all matches together.  Certain ones do so to
+            # the end; the less certain they are, the faster they fade as detail comes in.  A
+            # landmark inside a triangle is lumped to its corners; iterating takes care of the rest.
+            fade = min(detail, 1.0) ** (2.0 * (1.0 - np.minimum(marks.confidence, 1.0)))
+            strength = marks.confidence * fade / len(marks)
+            gap = marks.positions - marks.on(X)
+            share = (strength[:, None] * marks.barycentric).ravel()
+            at = marks.corners.ravel()
+            w = w + np.bincount(at, share, minlength=len(w))
+            for axis in range(3):
+                pull[:, axis] += np.bincount(
+                    at, share * np.repeat(gap[:, axis], 3), minlength=len(w)
+                )
+        return w, pull
+
+    def measure(
+        self, matches: Matches, w: Floats, pull: Floats, bending: float, d: Floats
+    ) -> tuple[float, float, float, float]:
+        """Energy, matched part, median residual and step of one iteration."""
+        on = w > 0
+        residual = np.linalg.norm(pull[on] / w[on, None], axis=1)
+        matched = matches.state == State.MATCHED
+        return (
+            bending + float(w[on] @ residual**2),
+            float(self.mass[matched].sum() / self.mass.sum()),
+            float(np.median(residual)) if len(residual) else 0.0,
+            float(np.sqrt(self.mass @ (d**2).sum(1) / self.mass.sum())),
+        )
+
+
+class Pyramid:
+    """The template at all its resolutions, coarse to fine.  Immutable.
+
+    Parameters
+    ----------
+    rest, faces, traits, controls, radius, backend
+        Of the finest :class:`Level`.
+    stiff : float
+        Stiffness length of the stiffest stage; coarser levels than it needs are not made.
+    """
+
+    def __init__(
+        self,
+        rest: Floats,
+        faces: Ints,
+        traits: Traits,
+        controls: int,
+        radius: float,
+        backend: Backend | None,
+        stiff: float,
+    ) -> None:
+        self.levels = [Level(rest, faces, traits, controls, radius, backend)]
+        self._steps: list[Coarsening] = []
+        while True:
+            fine = self.levels[0]
+            spacing = _WIDER * fine.spacing
+            if spacing > _WIDEST or stiff < _BENDS * spacing:
+                break
+            step = coarsen(fine.rest, fine.faces, spacing)
+            coarse = Level(
+                fine.rest[step.kept], step.faces, fine.traits.on(step), controls, radius, backend
+            )
+            self.levels.insert(0, coarse)
+            self._steps.insert(0, step)
+
+    @property
+    def last(self) -> int:
+        """Number of the finest level."""
+        return len(self.levels) - 1
+
+    @property
+    def finest(self) -> Level:
+        """The whole template."""
+        return self.levels[-1]
+
+    def fit_for(self, stiffness: float) -> int:
+        """Number of the coarsest level that can bend over this length."""
+        for k, level in enumerate(self.levels):
+            if stiffness >= _BENDS * level.spacing:
+                return k
+        return self.last
+
+    def refined(self, X: Floats, coarse: int, fine: int) -> Floats:
+        """The vertices of a finer level that follow ``X`` of a coarser one."""
+        for k in range(coarse, fine):
+            X = self._steps[k].prolong(self.levels[k + 1].rest, X, self.levels[k].maps(X))
+        return X
+
+    def bound(self, marks: BoundLandmarks | None, number: int) -> BoundLandmarks | None:
+        """Landmarks of the whole template, hung on the vertices of a coarser level."""
+        if marks is None or number == self.last:
+            return marks
+        at = marks.corners[np.arange(len(marks)), marks.barycentric.argmax(1)]
+        for step in self._steps[number:][::-1]:
+            at = step.cell[at]
+        return marks.hung(at, marks.on(self.finest.rest) - self.levels[number].rest[at])

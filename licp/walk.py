@@ -1,0 +1,75 @@
+"""Nearest neighbours on a mesh from a guess: walking downhill instead of searching a tree."""
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+__all__ = ["walk_nearest"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+def walk_nearest(
+    queries: Floats, guess: Ints, space: Floats, neighbours: tuple[Ints, Ints]
+) -> Ints:
+    """Walk along mesh edges to the vertex where the distance to a query is least nearby.
+
+    Parameters
+    ----------
+    queries : (q, k) float64
+        In any space of features.
+    guess : (q,) int64
+        Where to start.
+    space : (s, k) float64
+        The mesh vertices in the same space.
+    neighbours : (s + 1,) int64, (e,) int64
+        Of the mesh, see :func:`licp.geometry.vertex_neighbours`.
+
+    Returns
+    -------
+    (q,) int64
+        Vertices with no neighbour nearer to the query: the nearest ones, if the guess was good.
+
+    Examples
+    --------
+    >>> import trimesh
+    >>> from licp.geometry import vertex_neighbours
+    >>> ball = trimesh.creation.icosphere(3)
+    >>> V = np.asarray(ball.vertices)
+    >>> ring = vertex_neighbours(ball.faces, len(V))
+    >>> walk_nearest(2.0 * V[:3], np.array([9, 9, 9]), V, ring).tolist()
+    [0, 1, 2]
+    """
+    found: Ints = _walk(queries, guess, space, *neighbours)
+    return found
+
+
+@njit(cache=True, nogil=True)
+def _gap(Q: Any, i: int, S: Any, j: int, most: float) -> float:
+    total = 0.0
+    for k in range(Q.shape[1]):
+        x = Q[i, k] - S[j, k]
+        total += x * x
+        if total >= most:
+            break
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _walk(Q: Any, guess: Any, S: Any, start: Any, around: Any) -> Any:
+    found = np.empty(len(Q), np.int64)
+    for i in range(len(Q)):
+        best = guess[i]
+        d = _gap(Q, i, S, best, np.inf)
+        here = -1
+        while best != here:
+            here = best
+            for e in range(start[here], start[here + 1]):
+                x = _gap(Q, i, S, around[e], d)
+                if x < d:
+                    best, d = around[e], x
+        found[i] = best
+    return found

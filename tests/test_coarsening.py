@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+from heads import ball, potato, rotation
+
+from licp.coarsening import coarsen
+from licp.geometry import border_edges, components, face_normals_areas, vertex_normals
+from licp.level import Pyramid
+from licp.traits import Traits
+
+
+def test_kept_vertices_are_apart_and_every_other_one_is_near_one() -> None:
+    V, F = potato(5)
+    coarse = coarsen(V, F, 0.15)
+    W = V[coarse.kept]
+    d = np.linalg.norm(W[:, None] - W, axis=2)
+    np.fill_diagonal(d, np.inf)
+    assert d.min() > 0.1  # along edges it is 0.15
+    assert np.linalg.norm(V - W[coarse.cell], axis=1).max() <= 0.15
+    assert np.array_equal(coarse.cell[coarse.kept], np.arange(len(coarse.kept)))
+
+
+def test_the_coarse_mesh_is_closed_and_wound_like_the_fine_one() -> None:
+    V, F = ball(5)
+    coarse = coarsen(V, F, 0.15)
+    W = V[coarse.kept]
+    assert len(border_edges(coarse.faces)) == 0
+    assert len(W) - 1.5 * len(coarse.faces) + len(coarse.faces) == 2  # Euler
+    assert np.einsum("ij,ij->i", vertex_normals(W, coarse.faces), W).min() > 0.95
+    area = face_normals_areas(W, coarse.faces)[1].sum()
+    assert area == pytest.approx(4 * np.pi, rel=0.02)
+
+
+def test_sheets_that_touch_stay_apart() -> None:
+    V, F = ball(4)
+    both = np.vstack([V, V + [0, 0, 1e-3]]), np.vstack([F, F + len(V)])
+    coarse = coarsen(*both, 0.2)
+    of = components(both[1], len(both[0]))
+    assert (of[coarse.kept[coarse.cell]] == of).all()
+    assert (np.ptp(of[coarse.kept[coarse.faces]], axis=1) == 0).all()
+
+
+def test_prolongation_is_exact_for_similarities_and_good_for_smooth_bending() -> None:
+    V, F = potato(5)
+    coarse = coarsen(V, F, 0.12)
+    A = 1.7 * rotation(3)
+    maps = np.tile(A, (len(coarse.kept), 1, 1))
+    assert np.allclose(coarse.prolong(V, V[coarse.kept] @ A.T + 5, maps), V @ A.T + 5, atol=1e-12)
+    bent = V + 0.05 * np.sin(3 * V)
+    slope = np.eye(3) * (1 + 0.15 * np.cos(3 * V[coarse.kept]))[:, None, :]
+    error = np.linalg.norm(coarse.prolong(V, bent[coarse.kept], slope) - bent, axis=1)
+    plain = np.linalg.norm(V[coarse.kept][coarse.cell] - V, axis=1)
+    assert error.max() < 0.03 * plain.max()
+
+
+def test_small_parts_beside_a_wide_spacing_follow_the_nearest_cell() -> None:
+    V, F = ball(4)
+    crumb = np.array([[1.2, 0, 0], [1.21, 0, 0], [1.2, 0.01, 0]])
+    W, G = np.vstack([V, crumb]), np.vstack([F, [[0, 1, 2]] + np.array(len(V))])
+    coarse = coarsen(W, G, 0.3)
+    assert (coarse.cell >= 0).all() and (coarse.cell < len(coarse.kept)).all()
+    assert set(coarse.faces.ravel()) == set(range(len(coarse.kept)))
+    with pytest.raises(ValueError, match="too wide"):
+        coarsen(W, G, 10.0)
+
+
+def test_a_pyramid_ends_with_the_template_and_hands_shapes_down() -> None:
+    V, F = potato(5)
+    V = V / np.sqrt(face_normals_areas(V, F)[1].sum())
+    one = np.ones(len(V))
+    traits = Traits(one, one, one, one > 0, None, vertex_normals(V, F), V)
+    pyramid = Pyramid(V, F, traits, 60, 0.05, None, 0.08)
+    sizes = [len(level.rest) for level in pyramid.levels]
+    assert sizes == sorted(sizes) and sizes[-1] == len(V) and len(sizes) == 2
+    assert pyramid.levels[0].traits.trust.sum() == pytest.approx(len(V))
+    assert [pyramid.fit_for(s) for s in (0.08, 0.02, 0.004)] == [0, 0, 1]
+    angle = np.deg2rad(8)
+    c, s = np.cos(angle), np.sin(angle)
+    R = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
+    moved = pyramid.refined(pyramid.levels[0].rest @ R.T, 0, 1)
+    assert np.allclose(moved, V @ R.T, atol=1e-12)
+    turned = pyramid.levels[0].normals(pyramid.levels[0].rest @ R.T)
+    # Turns about a normal itself cannot be seen in it.
+    assert np.abs(turned - pyramid.levels[0].traits.normals @ R.T).max() < 0.02
