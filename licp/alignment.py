@@ -22,7 +22,10 @@ Ints = NDArray[np.int64]
 # ICP steps, and the feature distance from which pairs lose their say.  Hundreds of starts 35
 # degrees apart are cheap on a hundred points, and the basin of a head is wider than that; the
 # reach shrinks so that what only one of the two shows (shoulders, a neck, a missing back) fades.
-_PYRAMID = ((480, 100, 3, 0.6), (100, 200, 5, 0.4), (30, 300, 8, 0.3), (10, 600, 8, 0.2))
+# Whole and front-only heads stand out in the quick one; else the thorough one, which takes three
+# times as long, decides.
+_QUICK = ((480, 64, 2, 0.6), (60, 128, 4, 0.4), (12, 256, 5, 0.3), (3, 600, 12, 0.2))
+_THOROUGH = ((480, 100, 3, 0.6), (100, 200, 5, 0.4), (30, 300, 8, 0.3), (10, 600, 8, 0.2))
 # Poses closer than this (rotation matrices, Frobenius norm: 15 degrees) are one in the search;
 # at its end (40 degrees) refinement brings them together anyway.
 _ALIKE, _RIVAL = 0.37, 0.97
@@ -152,10 +155,26 @@ def align_globally(template: Cloud, scan: Cloud, *, with_scale: bool = True) -> 
     """
     # In one unit of length both shapes keep scale 1; otherwise their radii are a first guess.
     scan_unit = scan.radius if with_scale else template.radius
+    found = _descend(_QUICK, template, scan, scan_unit, with_scale)
+    if len(found) > 1:
+        found = _descend(_THOROUGH, template, scan, scan_unit, with_scale)
+    to_standard = Similarity(1 / template.radius, np.eye(3), -template.centre / template.radius)
+    from_standard = Similarity(scan_unit, np.eye(3), scan.centre)
+    return [from_standard.after(pose).after(to_standard) for pose in found]
+
+
+def _descend(
+    pyramid: tuple[tuple[int, int, int, float], ...],
+    template: Cloud,
+    scan: Cloud,
+    scan_unit: float,
+    with_scale: bool,
+) -> list[Similarity]:
+    """Poses between standard clouds that are left at the foot of a pyramid, best first."""
     R = start_rotations()
     s = np.ones(len(R))
     t = np.zeros((len(R), 3))
-    for keep, count, steps, reach in _PYRAMID:
+    for keep, count, steps, reach in pyramid:
         level = _Level(
             template.standard(count, template.radius),
             scan.standard(count, scan_unit),
@@ -167,15 +186,10 @@ def align_globally(template: Cloud, scan: Cloud, *, with_scale: bool = True) -> 
         for _ in range(steps):
             s, R, t = level.step(s, R, t, with_scale)
     cost = level.cost(s, R, t)
-    rivals = [
-        k
+    return [
+        Similarity(float(s[k]), R[k], t[k])
         for k in _distinct(cost, R, len(R), _RIVAL)
         if cost[k] <= _CLEAR * max(cost.min(), 0.0) + 1e-6
-    ]
-    to_standard = Similarity(1 / template.radius, np.eye(3), -template.centre / template.radius)
-    from_standard = Similarity(scan_unit, np.eye(3), scan.centre)
-    return [
-        from_standard.after(Similarity(float(s[k]), R[k], t[k])).after(to_standard) for k in rivals
     ]
 
 
@@ -232,10 +246,15 @@ def _belief(d: Floats, reach: float) -> Floats:
 
 def _distinct(cost: Floats, R: Floats, count: int, apart: float = _ALIKE) -> list[int]:
     """Indices of the best poses, no two of them alike."""
+    # |R - Q|^2 = 6 - 2 trace(R' Q) for rotations.
+    flat = R.reshape(-1, 9)
+    unlike = 6.0 - 2.0 * (flat @ flat.T) > apart**2
+    open_ = np.ones(len(R), bool)
     kept: list[int] = []
     for i in np.argsort(cost, kind="stable"):
-        if all(np.linalg.norm(R[i] - R[k]) > apart for k in kept):
+        if open_[i]:
             kept.append(int(i))
+            open_ &= unlike[i]
             if len(kept) == count:
                 break
     return kept

@@ -18,7 +18,7 @@ Ints = NDArray[np.int64]
 FEATURE_SCALES = (0.01, 0.02, 0.04)
 
 # Accuracy of a heat step, relative: noise and connectivity change the features by far more.
-_ACCURACY = 1e-3
+_ACCURACY = 3e-3
 # Iterations of a heat step: radii of a few spacings need 5 to 40.  Only slivers ask for more, and
 # what they leave unsolved is their own.
 _LIMIT = 400

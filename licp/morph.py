@@ -373,7 +373,8 @@ class Morpher:
         solver, hung = ElasticSolver(level.system), pyramid.bound(marks, number)
         total = sum(stage.iterations for stage in stages)
         history: list[StageRecord] = []
-        done, stop, guess = 0, False, None
+        done, stop = 0, False
+        guess: Ints | None = None
         for stage in stages:
             clock, first, inner, factors = time.perf_counter(), done, 0, 0
             wanted = pyramid.fit_for(stage.stiffness)
@@ -386,19 +387,22 @@ class Morpher:
             for _ in range(stage.iterations):
                 matches = search.match(X, level.normals(X), level.traits, guess)
                 guess = matches.near
-                w, pull = level.weigh(X, matches, hung, stage.stiffness / stages[0].stiffness)
+                detail = stage.stiffness / stages[0].stiffness
+                w, pull, along = level.weigh(X, matches, hung, detail)
                 if not w.any():
                     raise OverlapError(
                         "not one template vertex has a match that passes the gates: "
                         f"{_count_states(matches)}; check masks, labels, start and winding"
                     )
                 bend, force = level.bend(X)
-                d, info = solver.solve(alpha, w, pull - alpha * force, tol=self._tolerance)
+                d, info = solver.solve(
+                    alpha, w, pull - alpha * force, tol=self._tolerance, along=along
+                )
+                told = level.measure(X, matches, alpha * bend, d)
                 X = X + d
 
                 done, inner = done + 1, inner + info.iterations
                 factors += info.refactored
-                told = level.measure(matches, w, pull, alpha * bend, d)
                 if callback is not None:
                     now = pose.apply(pyramid.refined(X, number, pyramid.last))
                     stop = bool(callback(Iteration(done, total, stage, now, *told)))

@@ -96,8 +96,8 @@ class Schedule:
     >>> print(schedule)
     stage  stiffness  normal  curvature  cosine  distance  iterations
         1     0.0800   0.100      0.160    0.60     0.150           1
-        2     0.0188   0.050      0.057    0.60     0.087           1
-        3     0.0044   0.025      0.020    0.60     0.050           1
+        2     0.0188   0.032      0.057    0.60     0.087           1
+        3     0.0044   0.010      0.020    0.60     0.050           1
     """
 
     stages: tuple[Stage, ...]
@@ -150,10 +150,10 @@ class Schedule:
             return [float(x) for x in first * (last / first) ** u]
 
         # Normals and curvature lead at first (40 mm and 64 mm per unit), since positions mean
-        # little before the shapes agree; at the end (10 mm and 8 mm) positions decide.
+        # little before the shapes agree; at the end (4 mm and 8 mm) positions decide.
         rungs = zip(
             ladder(stiff, soft),
-            ladder(0.1, 0.025),
+            ladder(0.1, 0.01),
             ladder(0.16, 0.02),
             ladder(0.15, 0.05),
             strict=True,

@@ -360,9 +360,10 @@ def _apply(
     data: NDArray[np.float64],
     alpha: float,
     diagonal: NDArray[np.float64],
+    along: NDArray[np.float64],
     X: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """``(alpha K + diag(diagonal)) X`` for three columns in one pass over K (symmetric)."""
+    """``(alpha K + diag(diagonal) + along along') X`` in one pass over K (symmetric)."""
     out = np.empty_like(X)
     for i in range(len(X)):
         a, b, c = 0.0, 0.0, 0.0
@@ -371,10 +372,12 @@ def _apply(
             a += k * X[j, 0]
             b += k * X[j, 1]
             c += k * X[j, 2]
-        d = diagonal[i]
-        out[i, 0] = alpha * a + d * X[i, 0]
-        out[i, 1] = alpha * b + d * X[i, 1]
-        out[i, 2] = alpha * c + d * X[i, 2]
+        x, y, z, d = X[i, 0], X[i, 1], X[i, 2], diagonal[i]
+        u, v, w = along[i, 0], along[i, 1], along[i, 2]
+        normal = u * x + v * y + w * z
+        out[i, 0] = alpha * a + d * x + normal * u
+        out[i, 1] = alpha * b + d * y + normal * v
+        out[i, 2] = alpha * c + d * z + normal * w
     return out
 
 
@@ -466,11 +469,15 @@ class ElasticSystem:
         )
 
     def apply(
-        self, alpha: float, diagonal: NDArray[np.float64], X: NDArray[np.float64]
+        self,
+        alpha: float,
+        diagonal: NDArray[np.float64],
+        along: NDArray[np.float64],
+        X: NDArray[np.float64],
     ) -> NDArray[np.float64]:
-        """``(alpha K + diag(diagonal)) X`` for `X` of shape (n, 3)."""
+        """``(alpha K + diag(diagonal) + along along') X`` for `X` and `along` of shape (n, 3)."""
         K = self.K
-        out: NDArray[np.float64] = _apply(K.indptr, K.indices, K.data, alpha, diagonal, X)
+        out: NDArray[np.float64] = _apply(K.indptr, K.indices, K.data, alpha, diagonal, along, X)
         return out
 
 
@@ -495,6 +502,9 @@ class SolveInfo:
 
 class ElasticSolver:
     """Solves a sequence of slowly changing systems ``(alpha K + diag(w)) X = B``.
+
+    Weights may count more along one direction at each vertex, its normal: factors know only
+    scalars, but conjugate gradients do not mind.
 
     The factor of an earlier matrix preconditions conjugate gradients on the present one, which is
     always the one that is solved.  A new factor is made when iterating would cost more (see
@@ -533,6 +543,7 @@ class ElasticSolver:
         B: NDArray[np.float64],
         tol: float = 1e-3,
         guess: NDArray[np.float64] | None = None,
+        along: NDArray[np.float64] | None = None,
     ) -> tuple[NDArray[np.float64], SolveInfo]:
         """Solve ``(alpha K + diag(w)) X = B``.
 
@@ -560,6 +571,9 @@ class ElasticSolver:
             largest displacement (measured), hence the default.
         guess : (n, 3) float64, optional
             Where to start, zero by default.
+        along : (n, 3) float64, optional
+            Directions at the vertices, of the length of the root of the weight that is added
+            along them; none by default.
 
         Returns
         -------
@@ -581,23 +595,28 @@ class ElasticSolver:
             raise InputError(f"tol must be in [1e-10, 1), not {tol}")
         if w.shape != (n,) or not (np.isfinite(w) & (w >= 0.0)).all():
             raise InputError(f"w must be {n} finite weights, none negative")
-        for name, array in (("B", B), ("guess", guess)):
+        for name, array in (("B", B), ("guess", guess), ("along", along)):
             if array is not None and (array.shape != (n, 3) or not np.isfinite(array).all()):
                 raise InputError(f"{name} must be a finite array of shape ({n}, 3)")
         diagonal = w + self.system.ridge(alpha, w)
+        if along is None:
+            along = np.zeros((n, 3))
+        # Factors are of the weights along the directions, which are the larger ones.
+        full = diagonal + np.einsum("ij,ij->i", along, along)
+        slack = float((diagonal[full > 0.0] / full[full > 0.0]).min(initial=1.0))
         X = np.zeros((n, 3)) if guess is None else np.array(guess, dtype=np.float64, order="C")
 
         spent, residual = 0, np.inf
-        if self._factor is not None and not self._outworn(alpha, diagonal, tol):
-            spent, residual = self._iterate(alpha, diagonal, B, X, tol, _FACTOR_COST)
+        if self._factor is not None and not self._outworn(alpha, full, slack, tol):
+            spent, residual = self._iterate(alpha, diagonal, along, full, B, X, tol, _FACTOR_COST)
             self._spent += spent
             self._solves += 1
         if residual <= tol:
             return X, SolveInfo(spent, False, residual)
 
-        self._factor = self.system.factorize(alpha, diagonal)
-        self._kept_diagonal = self.system.diagonal(alpha, diagonal)
-        fresh, residual = self._iterate(alpha, diagonal, B, X, tol, _FRESH_LIMIT)
+        self._factor = self.system.factorize(alpha, full)
+        self._kept_diagonal = self.system.diagonal(alpha, full)
+        fresh, residual = self._iterate(alpha, diagonal, along, full, B, X, tol, _FRESH_LIMIT)
         self._spent, self._solves = _FACTOR_COST + fresh, 1
         if not residual <= tol:
             raise SolverError(
@@ -616,12 +635,15 @@ class ElasticSolver:
         )[:, None]
         return scale
 
-    def _outworn(self, alpha: float, diagonal: NDArray[np.float64], tol: float) -> bool:
-        """Whether the kept factor is expected to cost more than the average since it was made."""
+    def _outworn(self, alpha: float, full: NDArray[np.float64], slack: float, tol: float) -> bool:
+        """Whether the kept factor is expected to cost more than the average since it was made.
+
+        ``slack`` is the least part of the weights that counts in all directions.
+        """
         assert self._factor is not None
-        S = self._rescale(alpha, diagonal)
-        t = S * self._factor.solve(S * diagonal[:, None])
-        low, high = min(1.0, float(t.min())), max(1.0, float(t.max()))
+        S = self._rescale(alpha, full)
+        t = S * self._factor.solve(S * full[:, None])
+        low, high = slack * min(1.0, float(t.min())), max(1.0, float(t.max()))
         if low <= 0.0:
             return True
         root = np.sqrt(high / low)
@@ -635,6 +657,8 @@ class ElasticSolver:
         self,
         alpha: float,
         diagonal: NDArray[np.float64],
+        along: NDArray[np.float64],
+        full: NDArray[np.float64],
         B: NDArray[np.float64],
         X: NDArray[np.float64],
         tol: float,
@@ -643,33 +667,35 @@ class ElasticSolver:
         """Preconditioned conjugate gradients on `X`, in place; iterations and error estimate."""
         assert self._factor is not None
         apply = self.system.apply
-        R = B - apply(alpha, diagonal, X) if X.any() else np.array(B, dtype=np.float64, order="C")
-        S = self._rescale(alpha, diagonal)
+        R = np.array(B, dtype=np.float64, order="C")
+        if X.any():
+            R -= apply(alpha, diagonal, along, X)
+        S = self._rescale(alpha, full)
         P = np.zeros_like(X)
-        rz_old = np.full(3, np.inf)
+        # One step for all columns, which weights along directions couple; so iterates turn with
+        # the surface.
+        rz_old = np.inf
         rr = float(np.vdot(R, R))
         for iteration in range(limit):
             if rr == 0.0:
                 return iteration, 0.0
             Z = S * self._factor.solve(S * R)
-            rz = np.einsum("ij,ij->j", R, Z)
+            rz = float(np.vdot(R, Z))
             P = Z + (rz / rz_old) * P
-            Q = apply(alpha, diagonal, P)
-            pq = np.einsum("ij,ij->j", P, Q)
-            # A column that is solved exactly has nothing left to divide.
-            live = rz > 0.0
-            if not (pq[live] > 0.0).all():
+            Q = apply(alpha, diagonal, along, P)
+            pq = float(np.vdot(P, Q))
+            if not (rz > 0.0 and pq > 0.0):
                 return iteration + 1, np.inf
-            step = np.where(live, rz / np.where(live, pq, 1.0), 0.0)
+            step = rz / pq
             X += step * P
             R -= step * Q
-            rz_old = np.where(live, rz, np.inf)
-            # `step @ rz` is exactly how much the squared energy of the error fell, so nearly
+            rz_old = rz
+            # `step * rz` is exactly how much the squared energy of the error fell, so nearly
             # its value before the step; the residual tells by how much the step cut it.
             rr_old, rr = rr, float(np.vdot(R, R))
             energy = float(np.vdot(X, B - R))
             if energy > 0.0:
-                error = np.sqrt(float(step @ rz) / energy * min(rr / rr_old, 1.0))
+                error = np.sqrt(step * rz / energy * min(rr / rr_old, 1.0))
                 if error <= tol:
                     return iteration + 1, float(error)
         return limit, np.inf

@@ -493,3 +493,18 @@ def test_negative_stiffness_is_rejected() -> None:
     K, _ = plate()
     with pytest.raises(InputError, match="nowhere negative"):
         ElasticSystem(-K, BALL.vertices, "scipy")
+
+
+def test_weights_along_normals_are_those_of_the_block_system(backend: Any) -> None:
+    mesh = trimesh.creation.icosphere(3)
+    V = np.array(mesh.vertices)
+    n = len(V)
+    K = membrane_energy(*cotangent_laplacian(V, mesh.faces))
+    rng = np.random.default_rng(0)
+    w, B = rng.uniform(0.1, 0.3, n), rng.normal(size=(n, 3))
+    along = rng.uniform(0.2, 0.9, n)[:, None] * V
+    X, _ = ElasticSolver(ElasticSystem(K, V, backend)).solve(0.7, w, B, tol=1e-9, along=along)
+    A = np.kron(0.7 * K.toarray() + np.diag(w), np.eye(3))
+    for i in range(n):
+        A[3 * i : 3 * i + 3, 3 * i : 3 * i + 3] += np.outer(along[i], along[i])
+    assert np.allclose(X.ravel(), np.linalg.solve(A, B.ravel()), atol=1e-6)
