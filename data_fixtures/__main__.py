@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import trimesh
 
+from .companions import write_realy
 from .files import write_image, write_obj
 from .head import random_expression, random_identity, template
-from .headspace_tree import write_tree
+from .headspace_tree import SUBJECTS, Extras, every_quirk, lyhm_list, write_tree
 from .scan import Scan, ScanOptions, random_options, scan
 
 DEMO_SEED = 9
@@ -62,6 +63,25 @@ def write_scans(folder: Path, count: int, seed: int, vertices: int, resolution: 
     (folder / "meta.json").write_text(json.dumps(meta, indent=1) + "\n")
 
 
+def write_headspace(folder: Path, count: int, seed: int, vertices: int, version: str,
+                    resolution: int) -> None:
+    """Write a tree with every quirk and all that belongs to it.
+
+    The subjects are 1, 2, ..., but for the last three: 1400 and 1518, in which the versions differ
+    or end, and 1519 (01519 is missing in version v01).
+    """
+    special = [1400, SUBJECTS - 1, SUBJECTS][-max(count - 1, 0):] if count > 1 else []
+    subjects = [*range(1, count - len(special) + 1), *special]
+    quirks = every_quirk(subjects, seed)
+    extras = Extras(photographs=("1C", "2C"), annotations=True, flame=True, truth=True)
+    written = write_tree(folder, subjects, seed, quirks, vertices, version, extras, resolution)
+    write_realy(folder / "REALY", dict(list(written.items())[:3]), resolution)
+    (folder / "lyhm_subjects.txt").write_text(
+        "".join(f"{sid}\n" for sid in lyhm_list(subjects, seed)))
+    (folder / "quirks.json").write_text(
+        json.dumps({f"{sid:05d}": names for sid, names in sorted(quirks.items())}, indent=1) + "\n")
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of python -m data_fixtures."""
     parser = argparse.ArgumentParser(prog="python -m data_fixtures", description=__doc__)
@@ -75,14 +95,17 @@ def main(arguments: list[str] | None = None) -> None:
         command.add_argument("count", type=int)
         command.add_argument("seed", type=int)
         command.add_argument("--vertices", type=int, default=40000 if command is scans else 8000)
-    scans.add_argument("--resolution", type=int, default=11000, help="of the template")
+        command.add_argument("--resolution", type=int, help="of the template",
+                             default=11000 if command is scans else 5000)
+    tree.add_argument("--version", choices=("v01", "v02"), default="v02")
     given = parser.parse_args(arguments)
     if given.command == "demo":
         write_demo(given.folder)
     elif given.command == "scans":
         write_scans(given.folder, given.count, given.seed, given.vertices, given.resolution)
     else:
-        write_tree(given.folder, range(1, given.count + 1), given.seed, vertices=given.vertices)
+        write_headspace(given.folder, given.count, given.seed, given.vertices, given.version,
+                        given.resolution)
 
 
 if __name__ == "__main__":

@@ -255,7 +255,7 @@ def eyeball_coordinates(directions: Array) -> Array:
     return np.asarray(0.07 + 0.06 * directions[:, :2])
 
 
-def _path(vertices: Array, faces: Int, stops: Int) -> Int:
+def edge_path(vertices: Array, faces: Int, stops: Int) -> Int:
     """Shortest way along edges through the given vertices."""
     a, b = faces.ravel(), np.roll(faces, -1, 1).ravel()
     length = np.linalg.norm(vertices[a] - vertices[b], axis=1)
@@ -307,9 +307,9 @@ def template(resolution: int = 5000, eyeballs: bool = False) -> Template:
     model = _model(resolution)
     plan, p = model.layout, model.mean.position
     landmarks, curves, regions = _landmarks(model), dict(plan.curves), _regions(model)
-    curves["jaw"] = _path(p, plan.faces, landmarks[:17])
+    curves["jaw"] = edge_path(p, plan.faces, landmarks[:17])
     for side, ids in (("right", slice(17, 22)), ("left", slice(22, 27))):
-        curves[f"brow_{side}"] = _path(p, plan.faces, landmarks[ids])
+        curves[f"brow_{side}"] = edge_path(p, plan.faces, landmarks[ids])
     faces, uv, mirror = plan.faces, texture_coordinates(plan.domain), plan.mirror
     if eyeballs:
         directions, ball = _eyes(resolution)

@@ -6,6 +6,8 @@ callers may catch either.
 """
 
 __all__ = [
+    "DatasetError",
+    "DatasetWarning",
     "InputError",
     "LandmarkError",
     "LicpError",
@@ -31,6 +33,14 @@ class MeshError(InputError):
 
 class LandmarkError(InputError):
     """Landmarks do not fit each other or the meshes, or there are too few of them."""
+
+
+class DatasetError(InputError):
+    """A data set or one of its subjects lacks something, or has it in a form that is no use."""
+
+
+class DatasetWarning(UserWarning):
+    """Something about a data set that goes on without, but should be known."""
 
 
 class MeshFileError(InputError):

@@ -45,8 +45,8 @@ def load_mesh(path: str | os.PathLike[str]) -> Mesh:
     <Mesh 'one.obj': 3 vertices, 1 triangles>
     """
     path = Path(path)
-    if not path.is_file():
-        why = "is a folder, not a mesh file" if path.is_dir() else "no such file"
+    if not os.path.isfile(path):
+        why = "is a folder, not a mesh file" if os.path.isdir(path) else "no such file"
         raise MeshFileError(f"{path}: {why}")
     try:
         if path.stat().st_size == 0:

@@ -9,6 +9,7 @@ move), groups, lines and points are not.
 
 import filecmp
 import io
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from licp.errors import MeshFileError
 from licp.mesh import Mesh, fan_rows
 
-__all__ = ["decode_obj", "encode_obj"]
+__all__ = ["decode_obj", "decode_obj_vertices", "encode_obj"]
 
 _ERRORS = {
     1: "expected three numbers after 'v' (or one or two after 'vt')",
@@ -54,33 +55,19 @@ def decode_obj(data: bytes, path: Path) -> Mesh:
     MeshError
         If the numbers are read but make no mesh.
     """
-    # A continued line is one line; blanks of the same length keep offsets, so line numbers, right.
-    text = data.replace(b"\\\r\n", b"   ").replace(b"\\\n", b"  ") + b"\n"
-
-    def fail(offset: int, why: str) -> MeshFileError:
-        line = max(data.count(b"\n", 0, offset), data.count(b"\r", 0, offset)) + 1
-        return MeshFileError(f"{path}, line {line}: {why}; is the file cut off or damaged?")
-
-    v, vt, corners, face, names, slow, error = _parse(np.frombuffer(text, np.uint8))
+    text, v, vt, corners, face, names, fail = _read(data, path)
     vi, ti = corners.T.copy()
     start, offset = face.T
-    if error[0]:
-        raise fail(error[1], _ERRORS[error[0]])
-    for table, row, column, i, j in slow.tolist():
-        try:
-            (v, vt)[table][row, column] = float(text[i:j])
-        except ValueError:
-            raise fail(i, f"{text[i:j][:40]!r} is not a number") from None
     if len(v) == 0:
         raise MeshFileError(f"{path}: no vertices found; is this an OBJ file?")
     if len(start) == 1:
         raise MeshFileError(f"{path}: {len(v)} vertices but no faces; a point cloud cannot be used")
     beyond = np.flatnonzero(vi >= len(v))
     if len(beyond):
-        face = int(np.searchsorted(start, beyond[0], side="right")) - 1
+        row = int(np.searchsorted(start, beyond[0], side="right")) - 1
         raise fail(
-            offset[face],
-            f"face {face + 1} refers to vertex {vi[beyond[0]] + 1}, but there are only {len(v)} "
+            int(offset[row]),
+            f"face {row + 1} refers to vertex {vi[beyond[0]] + 1}, but there are only {len(v)} "
             f"(as do {len(beyond) - 1} more corners)",
         )
     rows, source = fan_rows(np.diff(start))
@@ -97,6 +84,18 @@ def decode_obj(data: bytes, path: Path) -> Mesh:
         extra["colors"] = colors / 255.0 if colors.max() > 1.5 else colors
     extra.update(_read_materials(text, names, source, path.parent))
     return Mesh(v[:, :3], np.append(vi, -1)[rows], name=path.name, **extra)
+
+
+def decode_obj_vertices(data: bytes, path: Path) -> NDArray[np.float64]:
+    """Positions (n, 3) of the vertices of an OBJ file, which need not have faces.
+
+    Raises
+    ------
+    MeshFileError
+        With the line number.
+    """
+    vertices: NDArray[np.float64] = _read(data, path)[1][:, :3]
+    return vertices
 
 
 def encode_obj(mesh: Mesh, path: Path) -> dict[Path, bytes]:
@@ -136,6 +135,27 @@ def encode_obj(mesh: Mesh, path: Path) -> dict[Path, bytes]:
 
 def _format(row: str, table: NDArray[np.float64]) -> str:
     return (row + "\n") * len(table) % tuple(table.ravel().tolist())
+
+
+def _read(data: bytes, path: Path) -> tuple[Any, ...]:
+    """Text, ``v``, ``vt``, corners, faces and names (see _parse), and a maker of exceptions."""
+    # A continued line is one line; blanks of the same length keep offsets, so line numbers, right.
+    text = data if b"\\" not in data else data.replace(b"\\\r\n", b"   ").replace(b"\\\n", b"  ")
+    text += b"\n"
+
+    def fail(offset: int, why: str) -> MeshFileError:
+        line = max(data.count(b"\n", 0, offset), data.count(b"\r", 0, offset)) + 1
+        return MeshFileError(f"{path}, line {line}: {why}; is the file cut off or damaged?")
+
+    v, vt, corners, face, names, slow, error = _parse(np.frombuffer(text, np.uint8))
+    if error[0]:
+        raise fail(error[1], _ERRORS[error[0]])
+    for table, row, column, i, j in slow.tolist():
+        try:
+            (v, vt)[table][row, column] = float(text[i:j])
+        except ValueError:
+            raise fail(i, f"{text[i:j][:40]!r} is not a number") from None
+    return text, v, vt, corners, face, names, fail
 
 
 def _read_materials(
@@ -214,7 +234,7 @@ def _find(folder: Path, name: str) -> Path | None:
     """The file a line refers to; a foreign folder in the name is ignored if it leads nowhere."""
     name = name.replace("\\", "/")
     for candidate in (folder / name, folder / name.rsplit("/", 1)[-1]):
-        if name and candidate.is_file():
+        if name and os.path.isfile(candidate):  # unlike Path's, says no to any nonsense
             return candidate
     return None
 

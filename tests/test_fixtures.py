@@ -1,5 +1,6 @@
 """The made-up heads: correspondence, topology, scans that do not leak, Headspace's layout."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -356,7 +357,7 @@ def test_headspace_folder_reads_back(tmp_path: Path) -> None:
 def test_headspace_quirks(tmp_path: Path) -> None:
     def files(name: str, *quirks: str) -> dict[str, Path]:
         write_subject(tmp_path / name, 3, 1, quirks, vertices=1500)
-        return {p.suffix if p.suffix != ".txt" else p.name[:5]: p
+        return {p.suffix if p.suffix != ".txt" else p.name.lstrip("0123456789")[:5]: p
                 for p in (tmp_path / name).iterdir()}
 
     poor = files("poor", "missing_texture", "missing_landmarks", "empty_age", "person_file",
@@ -370,6 +371,14 @@ def test_headspace_quirks(tmp_path: Path) -> None:
     with pytest.raises(ValueError):
         read_obj(broken)
     assert set(files("gone", "no_scan")) == {"subje"}
+    few = files("few", "missing_mtl", "missing_metadata", "truncated_landmarks")
+    assert set(few) == {".obj", ".bmp", "ldmks"}
+    assert len(few["ldmks"].read_text().split()) < 68
+    _, faces, _ = read_obj(files("fins", "non_manifold")[".obj"])
+    f = np.array([[c.split("/")[0] for c in row[1:]] for row in faces], int)
+    edges = np.sort(directed_edges(f), 1)
+    assert np.unique(edges, axis=0, return_counts=True)[1].max() > 2
+    assert (np.sort(f, 1)[:, 1:] == np.sort(f, 1)[:, :-1]).any()
     with pytest.raises(ValueError, match="unknown quirks"):
         files("typo", "no_scam")
 
@@ -381,6 +390,27 @@ def test_headspace_versions_differ_in_one_subject(tmp_path: Path) -> None:
     np.testing.assert_array_equal(old[1400].truth, new[1519].truth)
     place = tmp_path / "old" / "headspaceOnline" / "subjects" / "01400"
     assert "id:01400" in (place / "subject.txt").read_text()
+
+
+def test_command_writes_a_tree_with_all_that_belongs_to_it(tmp_path: Path) -> None:
+    main(["tree", str(tmp_path), "4", "9", "--vertices", "1000", "--resolution", "1000",
+          "--version", "v01"])
+    subjects = tmp_path / "headspaceOnline" / "subjects"
+    assert {p.name for p in subjects.iterdir()} == {"00001", "01400", "01518"}
+    assert len(json.loads((tmp_path / "quirks.json").read_text())) == 1
+    assert len((tmp_path / "lyhm_subjects.txt").read_text().split()) == 1212
+    (capture,) = (tmp_path / "headspacePngTka" / "subjects" / "01518").iterdir()
+    assert len(list(capture.glob("calib_*.tka"))) == 15
+    assert {p.name for p in capture.glob("*.png")} == {"1C.png", "2C.png"}
+    truth = np.load(tmp_path / "truth" / "01518.npz")
+    about = json.loads((tmp_path / "template.json").read_text())
+    assert len(truth["vertices"]) == len(template(1000).vertices)
+    assert max(max(ids) for ids in about["contours"].values()) < len(truth["vertices"])
+    drawn = json.loads((tmp_path / "annotations" / "01518" / "contours.json").read_text())
+    assert set(drawn) == {"1C", "2C"} and set(drawn["1C"]) == set(about["contours"])
+    flame = list((tmp_path / "MICA-FLAME" / "LYHM").glob("*/01518/*"))
+    assert {p.stem for p in flame} == {capture.name} and len(flame) == 2
+    assert (tmp_path / "REALY" / "REALY_scan_region" / "3" / "nose.obj").is_file()
 
 
 def test_command_writes_scans_with_truth(tmp_path: Path) -> None:
