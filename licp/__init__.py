@@ -5,8 +5,11 @@
 >>> result.save("morphed.obj")  # doctest: +SKIP
 """
 
+from licp.batch import Failure, morph_many
 from licp.correspondence import State
 from licp.errors import (
+    DatasetError,
+    DatasetWarning,
     InputError,
     LandmarkError,
     LicpError,
@@ -28,6 +31,9 @@ from licp.similarity import Similarity
 __version__ = "0.1.0"
 
 __all__ = [
+    "DatasetError",
+    "DatasetWarning",
+    "Failure",
     "InputError",
     "Iteration",
     "LandmarkError",
@@ -49,5 +55,6 @@ __all__ = [
     "State",
     "load_mesh",
     "morph",
+    "morph_many",
     "save_mesh",
 ]

@@ -16,6 +16,7 @@ from PIL import Image
 
 import licp
 from licp import cli, demo
+from licp.cli.outputs import progress
 from licp.errors import OverlapError, SolverError
 from licp.morph import Iteration, Morpher
 
@@ -194,7 +195,7 @@ def test_bar_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
         (io.StringIO(), False, False),
     ):
         monkeypatch.setattr(sys, "stderr", stream)
-        with cli._progress(quiet) as callback:
+        with progress(quiet) as callback:
             time.sleep(0.11)  # bars move ten times a second at most
             callback(step)
         assert ("3/20" in stream.getvalue()) is shown
@@ -202,10 +203,10 @@ def test_bar_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_help_documents_exit_codes_and_version() -> None:
-    for command in ((), ("morph",), ("demo",)):
+    for command in ((), ("morph",), ("batch",), ("demo",)):
         lines = run(*command, "--help").output.partition("Exit codes:")[2].split("\n")
         codes = [int(line.split()[0]) for line in lines if line.strip()]
-        assert codes == [0, 1, 2, 3, 4, 5, 6, 130]
+        assert codes == [0, 1, 2, 3, 4, 5, 6, 7, 130]
     assert run("--version").output == f"licp, version {licp.__version__}\n"
 
 

@@ -8,6 +8,7 @@ import pytest
 
 import licp
 from licp import cli, demo
+from licp.cli.group import EPILOG
 from licp.landmark_file import load_landmarks
 
 TEXT = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
@@ -43,7 +44,7 @@ def test_tables_are_complete() -> None:
     states = table("| state | the vertex |")
     assert states[1 : 1 + len(licp.State)] == [s.name for s in licp.State]
     codes = table("| exit code | |")
-    documented = {line.split()[0] for line in cli._EPILOG.split("\n")[2:] if line.strip()}
+    documented = {line.split()[0] for line in EPILOG.split("\n")[2:] if line.strip()}
     assert set(codes[1 : 1 + len(documented)]) == documented
     assert all(f"`{field}`" in TEXT for field in licp.MorphResult.__dataclass_fields__)
     for option in cli.main.commands["morph"].params:  # type: ignore[attr-defined]

@@ -1,0 +1,7 @@
+"""Many scans: any executor, workers that may die, runs that may be stopped and started again."""
+
+from licp.batch.dispatch import Failure
+from licp.batch.many import morph_many
+from licp.batch.pool import WorkerPool
+
+__all__ = ["Failure", "WorkerPool", "morph_many"]

@@ -1,0 +1,201 @@
+"""Jobs for one template, handed to any executor a few at a time; a job that fails is a value."""
+
+import hashlib
+import pickle
+import threading
+import traceback
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from licp.batch.pool import WorkerPool
+from licp.errors import InputError, LicpError
+from licp.morph import Morpher
+
+__all__ = ["Failure", "Task", "dispatch", "open_executor"]
+
+Task = Callable[[Morpher, Any, Callable[[str], None]], Any]
+"""Takes the prepared template, a job, and a function to be told each phase that begins."""
+
+# With an executor that does not say how many workers it has.
+_IN_FLIGHT = 64
+# Templates a worker keeps: calls for two templates may alternate.
+_KEPT = 2
+
+_LOST = "the worker died or was not to be reached, twice"
+
+# The one thing that outlives a call in a worker: the set-up of the templates last used, by digest.
+_prepared: OrderedDict[str, Morpher] = OrderedDict()
+_preparing = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why there is no result for a scan.
+
+    Attributes
+    ----------
+    key : Any
+        Of the scan.
+    error : str
+        Type of the exception.
+    message : str
+    traceback : str
+        As the worker saw it; empty where there was no exception.
+    phase : "prepare", "read", "morph", "write" or "worker"
+        What failed: the set-up of the template, reading the scan, the morph, writing the result,
+        or the process around all of it (killed, out of memory, not to be reached).
+    """
+
+    key: Any
+    error: str
+    message: str
+    traceback: str
+    phase: str
+
+    @classmethod
+    def of(cls, key: Any, error: BaseException, phase: str) -> "Failure":
+        """From an exception."""
+        text = "".join(traceback.format_exception(error))
+        return cls(key, type(error).__name__, str(error), text, phase)
+
+
+@contextmanager
+def open_executor(
+    executor: Executor | None, workers: int | None, in_flight: int | None
+) -> Iterator[tuple[Executor, int]]:
+    """Open a pool of processes unless there is an executor; and how many jobs it may hold.
+
+    Own workers are killed if the block is left by an exception or a closed generator.
+    """
+    if executor is not None:
+        if workers is not None:
+            raise InputError("an executor has its own workers; give either of them, not both")
+        count = getattr(executor, "_max_workers", None)
+        usual = 2 * count if isinstance(count, int) else _IN_FLIGHT
+        yield executor, usual if in_flight is None else in_flight
+        return
+    pool = WorkerPool(workers)
+    try:
+        # One runs and one waits, so that no worker idles while the caller looks at a result.
+        yield pool, 2 * pool.workers if in_flight is None else in_flight
+    except BaseException:
+        pool.kill()
+        raise
+    pool.shutdown()
+
+
+def dispatch(
+    task: Task,
+    template: Morpher | partial[Morpher],
+    jobs: Iterable[tuple[Any, Any]],
+    executor: Executor,
+    in_flight: int,
+) -> Iterator[tuple[Any, Any]]:
+    """Run a task for each job and yield (key, value or Failure) as they finish.
+
+    Parameters
+    ----------
+    task : Task
+        A function of a module, so that it can be pickled.
+    template : Morpher, or partial that makes one
+        Sent to workers that do not have it yet, and set up once in each process.
+    jobs : iterable of (key, job)
+        Consumed as workers become free.
+    executor : Executor
+        Any.
+    in_flight : int
+        Jobs handed over and not finished, at most.
+
+    Raises
+    ------
+    LicpError
+        If the executor is broken.
+    """
+    payload = pickle.dumps(template, pickle.HIGHEST_PROTOCOL)
+    digest = hashlib.sha256(payload).hexdigest()
+    pending: dict[Future[Any], tuple[Any, Any, bool]] = {}
+    suspects: list[tuple[Any, Any]] = []
+
+    def submit(key: Any, job: Any, again: bool = False, equipment: bytes | None = None) -> None:
+        try:
+            future = executor.submit(_work, task, key, job, digest, equipment, again)
+        except RuntimeError as error:  # BrokenExecutor, or shut down
+            raise LicpError(
+                f"the executor lost its workers ({error}); licp's own workers, used without "
+                "executor=, are replaced when they die"
+            ) from error
+        pending[future] = key, job, again
+
+    waiting, more = iter(jobs), True
+    try:
+        while True:
+            while more and len(pending) < in_flight:
+                try:
+                    key, job = next(waiting)
+                except StopIteration:
+                    more = False
+                    break
+                submit(key, job)
+            if not pending:
+                # What was running when a worker died has one more chance, with nothing beside it:
+                # memory may have been short.
+                if not suspects:
+                    return
+                submit(*suspects.pop(0), again=True)
+            for future in wait(pending, return_when=FIRST_COMPLETED).done:
+                key, job, again = pending.pop(future)
+                try:
+                    answer = future.result()
+                except Exception as error:
+                    # Not raised by the job, but for want of it; perhaps by a neighbour's fault.
+                    if again:
+                        failure = Failure.of(key, error, "worker")
+                        yield key, replace(failure, message=f"{_LOST}: {error}")
+                    else:
+                        suspects.append((key, job))
+                    continue
+                if answer is None:
+                    submit(key, job, again, payload)
+                else:
+                    yield key, answer[0]
+    finally:
+        for future in pending:
+            future.cancel()
+
+
+def _work(task: Task, key: Any, job: Any, digest: str, payload: bytes | None, again: bool) -> Any:
+    """In a worker: None if the template is not known and not sent along, else (outcome,).
+
+    ``again`` makes the call another one for Dask, which answers equal calls with one result.
+    """
+    phase = "prepare"
+
+    def begin(name: str) -> None:
+        nonlocal phase
+        phase = name
+
+    try:
+        morpher = _morpher(digest, payload)
+        return None if morpher is None else (task(morpher, job, begin),)
+    except Exception as error:
+        return (Failure.of(key, error, phase),)
+
+
+def _morpher(digest: str, payload: bytes | None) -> Morpher | None:
+    """The prepared template, set up if this process has not done it yet."""
+    with _preparing:
+        if digest in _prepared:
+            _prepared.move_to_end(digest)
+        elif payload is None:
+            return None
+        else:
+            template = pickle.loads(payload)
+            _prepared[digest] = template if isinstance(template, Morpher) else template()
+            if len(_prepared) > _KEPT:
+                _prepared.popitem(last=False)
+        return _prepared[digest]

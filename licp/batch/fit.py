@@ -1,0 +1,95 @@
+"""The job of a batch on disk: read a scan, morph, write mesh and report, all in the worker."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from licp.batch.many import load_scan
+from licp.batch.records import Row, write_fit
+from licp.errors import LandmarkError
+from licp.headspace import IBUG68
+from licp.landmark_file import load_landmarks
+from licp.landmarks import Landmarks
+from licp.mesh import Mesh
+from licp.morph import Morpher
+
+__all__ = ["FitJob", "fit_to_files", "load_template_landmarks"]
+
+# Automatic landmarks are some 4 mm off: they give the start, and fade as detail comes in.  On eight
+# simulated scans with such landmarks the mean error is 1.95 mm without them, 1.87 with a confidence
+# of 0.03, 1.84 with 0.1, 2.10 with 0.3.
+_SOFT = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class FitJob:
+    """One scan and where its results go.
+
+    Attributes
+    ----------
+    key : str
+    scan : path or Headspace subject
+    landmarks : path, (68,) int64 or None
+        A file for :func:`licp.landmark_file.load_landmarks`; or the template's vertices of
+        iBUG-68, -1 where it has none, for a subject that has landmarks.
+    rigid : bool
+    mesh, report : Path
+    about : dict
+        Goes into the report.
+    vertex_data : bool
+        Whether the report holds state, residual and confidence of every vertex.
+    """
+
+    key: str
+    scan: Any
+    landmarks: Path | NDArray[np.int64] | None
+    rigid: bool
+    mesh: Path
+    report: Path
+    about: Mapping[str, Any]
+    vertex_data: bool
+
+
+def fit_to_files(morpher: Morpher, job: FitJob, begin: Callable[[str], None]) -> Row:
+    """Do the job; returns its row of the table."""
+    begin("read")
+    scan = load_scan(job.scan)
+    landmarks = _landmarks(job, scan, morpher.template)
+    begin("morph")
+    result = morpher.morph(scan, landmarks=landmarks, rigid=job.rigid, threads=1)
+    begin("write")
+    return write_fit(result, job.key, job.mesh, job.report, job.about, job.vertex_data)
+
+
+def load_template_landmarks(path: Path, template: Mesh) -> NDArray[np.int64]:
+    """Vertices (68,) of a template that are iBUG-68, -1 where it has none, from a text file.
+
+    Raises
+    ------
+    LandmarkError
+        If the file cannot be read, or does not hold 68 vertices of the template.
+    """
+    try:
+        ids = np.array([int(word) for word in path.read_text().split()], np.int64)
+    except (OSError, ValueError, OverflowError) as error:
+        raise LandmarkError(f"{path}: no file of vertex numbers: {error}") from error
+    if len(ids) != len(IBUG68):
+        raise LandmarkError(f"{path}: expected {len(IBUG68)} vertices, found {len(ids)}")
+    if ids.min() < -1 or ids.max() >= len(template.vertices):
+        raise LandmarkError(
+            f"{path}: vertices are 0 to {len(template.vertices) - 1}, or -1 for none; found "
+            f"{ids.min()} to {ids.max()}"
+        )
+    return ids
+
+
+def _landmarks(job: FitJob, scan: Mesh, template: Mesh) -> Landmarks | None:
+    if job.landmarks is None or isinstance(job.landmarks, Path):
+        return None if job.landmarks is None else load_landmarks(job.landmarks, template)
+    known = job.landmarks >= 0
+    positions = job.scan.landmarks(scan).positions[known]
+    return Landmarks(job.landmarks[known], positions, np.full(known.sum(), _SOFT))

@@ -1,0 +1,266 @@
+"""What a batch leaves in its folder: a manifest, a mesh and a report for each scan, tables.
+
+The report of a scan is written after its mesh, names the mesh's checksum and the manifest it was
+made under, and so says by itself whether there is anything left to do.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import os
+import platform
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy
+
+from licp import __version__
+from licp.batch.dispatch import Failure
+from licp.batch.flags import flags
+from licp.errors import OutputError
+from licp.io import write_file
+from licp.result import MorphResult
+
+__all__ = ["Records", "Row", "manifest", "write_fit"]
+
+Row = dict[str, Any]
+
+
+def manifest(template: Path, settings: Mapping[str, Any], backend: str) -> dict[str, Any]:
+    """What results depend on, with a digest of it, and what else one may want to know later.
+
+    Parameters
+    ----------
+    template : Path
+        Counts by its content, not by its name.
+    settings : mapping
+        Ready for JSON.
+    backend : str
+        Of the solver.
+    """
+    content = hashlib.sha256(template.read_bytes()).hexdigest()
+    decisive = {
+        "licp": __version__,
+        "template_sha256": content,
+        "settings": dict(settings),
+        "backend": backend,
+    }
+    text = json.dumps(decisive, sort_keys=True, allow_nan=False)
+    return {
+        "digest": hashlib.sha256(text.encode()).hexdigest(),
+        **decisive,
+        "template": str(template),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+        "platform": platform.platform(),
+    }
+
+
+class Records:
+    """The folder of a batch.
+
+    ``manifest.json``, ``meshes/<key><ending>``, ``reports/<key>.json``, ``quality.csv``,
+    ``quality.parquet`` where pyarrow is installed, and ``failures.csv``.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if it is not there.
+    manifest : dict
+        From :func:`manifest`.
+    ending : str
+        Of meshes: ".ply", ".obj" or ".glb".
+
+    Attributes
+    ----------
+    rows : dict of str to dict
+        One row of the table for each scan that is done under this manifest.
+    failures : dict of str to dict
+    replaced : bool
+        The folder was made under another manifest.
+
+    Raises
+    ------
+    OutputError
+        If nothing can be written there.
+    """
+
+    def __init__(self, folder: Path, manifest: Mapping[str, Any], ending: str) -> None:
+        self.folder, self.ending = folder, ending
+        self.digest: str = manifest["digest"]
+        try:
+            for name in ("meshes", "reports"):
+                (folder / name).mkdir(parents=True, exist_ok=True)
+            for left in [*folder.glob(".*.part"), *folder.glob("*/.*.part")]:
+                left.unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(f"{folder}: cannot be written: {error.strerror or error}") from error
+        path = folder / "manifest.json"
+        older = _read(path)
+        self.replaced = older is not None and older.get("digest") != self.digest
+        if older is None or self.replaced:
+            _write(path, manifest)
+        self._sources: dict[str, Any] = {}
+        self.rows: dict[str, Row] = {}
+        self.failures: dict[str, Row] = {}
+        for path in sorted((folder / "reports").glob("*.json")):
+            self._take(path.stem, _read(path))
+
+    def mesh(self, key: str) -> Path:
+        """Where the mesh of a scan goes."""
+        return self.folder / "meshes" / f"{key}{self.ending}"
+
+    def report(self, key: str) -> Path:
+        """Where the report of a scan goes."""
+        return self.folder / "reports" / f"{key}.json"
+
+    def done(self, key: str, source: Mapping[str, Any]) -> bool:
+        """Whether a scan, recognised by its source, has nothing left to do."""
+        return key in self.rows and self._sources[key] == source
+
+    def add(self, key: str, row: Row) -> None:
+        """Take note of a scan that is done."""
+        self.rows[key] = row
+        self.failures.pop(key, None)
+
+    def fail(self, failure: Failure) -> None:
+        """Take note of a failure, in the place of the report; what was there before goes."""
+        key = failure.key
+        self.rows.pop(key, None)
+        self.failures[key] = _failure_row(asdict(failure))
+        _write(self.report(key), {"key": key, "manifest": self.digest, "failure": asdict(failure)})
+        self.mesh(key).unlink(missing_ok=True)
+
+    def write_tables(self) -> None:
+        """Write the tables anew, from all that is known."""
+        rows = [self.rows[key] for key in sorted(self.rows)]
+        failures = [self.failures[key] for key in sorted(self.failures)]
+        write_file(self.folder / "quality.csv", _csv(rows, _COLUMNS))
+        write_file(self.folder / "failures.csv", _csv(failures, _FAILURE_COLUMNS))
+        try:
+            import pyarrow
+            from pyarrow import parquet
+        except ImportError:
+            return
+        schema = pyarrow.schema([(name, _arrow_type(pyarrow, name)) for name in _COLUMNS])
+        data = io.BytesIO()
+        parquet.write_table(pyarrow.Table.from_pylist(rows, schema), data)
+        write_file(self.folder / "quality.parquet", data.getvalue())
+
+    def _take(self, key: str, report: Any) -> None:
+        """Believe an older report if it was made under this manifest and its mesh is whole."""
+        try:
+            if report["key"] != key or report["manifest"] != self.digest:
+                return
+            if "failure" in report:
+                self.failures[key] = _failure_row(report["failure"])
+            elif report["mesh"] == _mesh_entry(self.mesh(key)):
+                self.rows[key] = _row(report)
+                self._sources[key] = report["source"]
+        except (OSError, KeyError, TypeError):
+            return
+
+
+def write_fit(
+    result: MorphResult,
+    key: str,
+    mesh: Path,
+    report: Path,
+    about: Mapping[str, Any],
+    vertex_data: bool,
+) -> Row:
+    """Write the mesh, then the report, and return the row of the table."""
+    result.save(mesh)
+    content = {
+        "key": key,
+        "licp": __version__,
+        **about,
+        "mesh": _mesh_entry(mesh),
+        "flags": flags(result),
+        "matched": result.matched,
+        **result.to_dict(vertex_data),
+    }
+    _write(report, content)
+    return _row(content)
+
+
+_DISTANCES = [
+    f"{way}_{part}"
+    for way in ("template_to_scan", "scan_to_template")
+    for part in ("median", "p95", "maximum")
+]
+_DISTORTIONS = [
+    f"{kind}_distortion_{part}"
+    for kind in ("edge", "area")
+    for part in ("p05", "median", "p95", "worst")
+]
+_COUNTS = ["flipped_faces", "self_intersections", "rest_self_intersections"]
+_NUMBERS = ["matched", "mean_confidence", "scale", "template_seen", "scan_explained"]
+_COLUMNS = ["key", "file", "converged", "flags", *_NUMBERS, *_DISTANCES, *_COUNTS]
+_COLUMNS += [*_DISTORTIONS, "seconds"]
+_FAILURE_COLUMNS = ["key", "phase", "error", "message"]
+
+
+def _row(report: Mapping[str, Any]) -> Row:
+    """One row of the table of quality numbers; None where there is no number."""
+    quality = report["quality"]
+    row: Row = {
+        "key": report["key"],
+        "file": report["source"]["scan"],
+        "converged": report["converged"],
+        "flags": "; ".join(report["flags"]),
+        "matched": report["matched"],
+        "mean_confidence": report["mean_confidence"],
+        "seconds": sum(report["seconds"].values()),
+    }
+    for name, value in quality.items():
+        if isinstance(value, Mapping):
+            row |= {f"{name}_{part}": number for part, number in value.items()}
+        else:
+            row[name] = value
+    return {name: row.get(name) for name in _COLUMNS}
+
+
+def _failure_row(failure: Mapping[str, Any]) -> Row:
+    return {name: failure[name] for name in _FAILURE_COLUMNS}
+
+
+def _arrow_type(pyarrow: Any, name: str) -> Any:
+    if name in ("key", "file", "flags"):
+        return pyarrow.string()
+    if name == "converged":
+        return pyarrow.bool_()
+    return pyarrow.int64() if name in _COUNTS else pyarrow.float64()
+
+
+def _mesh_entry(path: Path) -> dict[str, str]:
+    return {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def _csv(rows: Iterable[Row], columns: list[str]) -> bytes:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def _read(path: Path) -> Any:
+    """A JSON object; None where there is none, or half of one."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _write(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None:
+    text = json.dumps(content, indent=2, allow_nan=False, default=str) + "\n"
+    write_file(Path(path), text.encode())

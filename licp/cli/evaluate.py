@@ -1,0 +1,261 @@
+"""``licp evaluate``: what a batch is worth, in tables and pictures."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from tqdm import tqdm
+
+from licp.batch.dispatch import Failure, dispatch, open_executor
+from licp.batch.fit import load_template_landmarks
+from licp.batch.many import load_scan
+from licp.batch.sources import Source, folder_sources, headspace_sources
+from licp.cli.group import EPILOG, SOME_FAILED
+from licp.cli.outputs import FILE
+from licp.errors import InputError, LicpError, OutputError
+from licp.io import write_file
+from licp.metrics.evaluation import Batch, Summary, open_batch, read_regions, summarise, table
+from licp.metrics.subject import Job, Known, Measures, measure
+from licp.metrics.transfer import swap
+from licp.similarity import fit_similarity
+
+__all__ = ["evaluate"]
+
+# Samples along contours, a quarter of the kernel's width.
+_SPACING = 0.00125
+
+
+@click.command(epilog=EPILOG)
+@click.argument("batch", type=FILE)
+@click.option(
+    "--data",
+    type=FILE,
+    help="The scans: what `licp batch` worked on.  Without them, only what the batch itself "
+    "found, and the shape model.",
+)
+@click.option("--template", type=FILE, help="Where the template is now, if it was moved.")
+@click.option(
+    "--template-landmarks",
+    type=FILE,
+    help="File with the 68 vertices of the template that are iBUG-68.  [default: the batch's]",
+)
+@click.option("--regions", type=FILE, help='JSON {"name": [vertices of the template], ...}.')
+@click.option(
+    "--annotations",
+    type=FILE,
+    help="Folder of contours: KEY/contours.json, or KEY/VIEW.png painted in the colours of "
+    "colours.json.",
+)
+@click.option("-o", "--out", type=FILE, help="Folder.  [default: BATCH/evaluation]")
+@click.option("--workers", type=click.IntRange(1), help="[default: all processors]")
+@click.option("-q", "--quiet", is_flag=True, help="No progress, no summary.")
+def evaluate(
+    batch: Path,
+    data: Path | None,
+    template: Path | None,
+    template_landmarks: Path | None,
+    regions: Path | None,
+    annotations: Path | None,
+    out: Path | None,
+    workers: int | None,
+    quiet: bool,
+) -> None:
+    """Measure the results of `licp batch` in BATCH.
+
+    Landmark errors, distances to the scans by region, agreement of annotations, and the quality of
+    the shape model: summary.md, subjects.csv, contours.csv, evaluation.json and pictures.
+    """
+    found = open_batch(batch, template)
+    sources = {} if data is None else _sources(data, found)
+    for name, value in (("annotations", annotations), ("regions", regions)):
+        if value is not None and data is None:
+            raise click.UsageError(f"--{name} need the scans: --data")
+    folder = batch / "evaluation" if out is None else out
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be made: {error.strerror or error}") from error
+    known = Known(
+        found.template,
+        _marks(found, template_landmarks),
+        {} if regions is None else read_regions(regions, found.template),
+        _SPACING,
+        _colours(annotations),
+    )
+    jobs = [
+        (key, Job(key, found.mesh(key), sources.get(key), _drawings(annotations, key)))
+        for key in found.reports
+    ]
+    measures, failures = _measure(known, jobs, workers, quiet)
+    if not measures:
+        raise InputError(
+            f"none of {len(jobs)} scans can be measured: {next(iter(failures.items()))}"
+        )
+    summary = summarise(found, measures, failures)
+    _write(folder, summary)
+    _draw(folder, found, summary, measures, sources)
+    if not quiet:
+        click.echo(_words(summary, folder))
+    if failures:
+        click.get_current_context().exit(SOME_FAILED)
+
+
+def _sources(data: Path, batch: Batch) -> dict[str, Source]:
+    """The scans by key: of a plain folder, or of Headspace."""
+    if not data.is_dir():
+        raise InputError(f"{data}: no such folder")
+    found = {s.key: s for s in folder_sources(data, True)}
+    if not set(found) & set(batch.reports):
+        found = {s.key: s for s in headspace_sources(data, (), None, True)}
+    return found
+
+
+def _marks(batch: Batch, path: Path | None) -> Any:
+    if path is not None:
+        return load_template_landmarks(path, batch.template)
+    ids = batch.manifest.get("settings", {}).get("template_landmarks")
+    return None if ids is None else np.array(ids, np.int64)
+
+
+def _drawings(annotations: Path | None, key: str) -> Path | None:
+    if annotations is None:
+        return None
+    if not annotations.is_dir():
+        raise InputError(f"{annotations}: no such folder")
+    return annotations / key
+
+
+def _colours(annotations: Path | None) -> Mapping[str, tuple[int, int, int]]:
+    path = None if annotations is None else annotations / "colours.json"
+    if path is None or not path.is_file():
+        return {}
+    try:
+        return {
+            str(n): (int(r), int(g), int(b))
+            for n, (r, g, b) in json.loads(path.read_bytes()).items()
+        }
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(
+            f'{path}: expected {{"contour": [red, green, blue], ...}}: {error}'
+        ) from error
+
+
+def _measure(
+    known: Known, jobs: Sequence[tuple[str, Job]], workers: int | None, quiet: bool
+) -> tuple[list[Measures], dict[str, str]]:
+    measures: list[Measures] = []
+    failures: dict[str, str] = {}
+    # Workers keep what all jobs share, which is a template for `dispatch`, whatever it holds.
+    task: Any = measure
+    shared: Any = partial(Known, **vars(known))
+    with (
+        open_executor(None, workers, None) as opened,
+        tqdm(
+            total=len(jobs), unit="scan", file=sys.stderr, disable=quiet or not sys.stderr.isatty()
+        ) as bar,
+    ):
+        for key, outcome in dispatch(task, shared, jobs, *opened):
+            if isinstance(outcome, Failure):
+                failures[key] = f"{outcome.error}: {outcome.message}"
+                if not quiet:
+                    tqdm.write(f"{key}: {' '.join(failures[key].split())[:200]}", file=sys.stderr)
+            else:
+                measures.append(outcome)
+            bar.update()
+    return sorted(measures, key=lambda m: m.key), failures
+
+
+def _write(folder: Path, summary: Summary) -> None:
+    text = json.dumps(summary.content, indent=2, allow_nan=False) + "\n"
+    write_file(folder / "evaluation.json", text.encode())
+    write_file(folder / "subjects.csv", table(summary.rows))
+    if summary.contours:
+        write_file(folder / "contours.csv", table(summary.contours))
+    write_file(folder / "summary.md", summary.markdown().encode())
+
+
+def _draw(
+    folder: Path,
+    batch: Batch,
+    summary: Summary,
+    measures: Sequence[Measures],
+    sources: Mapping[str, Source],
+) -> None:
+    from licp.metrics.overlay import figure_heat, figure_overlay, figure_swap
+
+    if summary.distance is not None:
+        figure_heat(
+            batch.template,
+            summary.distance,
+            folder / "distance.png",
+            label="distance to the scan, median over scans (unit of the scans)",
+            title=f"{len(measures)} scans",
+        )
+    if not summary.agreements:
+        return
+    figure_overlay(
+        batch.template,
+        summary.agreements,
+        folder / "annotations.png",
+        title="annotations of all subjects on the template",
+    )
+    swapped = [m for m in measures if m.annotations]
+    # The first one's contours on others that are spread over the list.
+    first, rest = swapped[0], swapped[1:]
+    chosen = [
+        rest[i]
+        for i in np.unique(np.linspace(0, len(rest) - 1, min(7, len(rest))).round().astype(int))
+    ]
+    panels = []
+    for m in (first, *chosen):
+        try:
+            scan = load_scan(sources[m.key].scan)
+        except LicpError:
+            continue
+        upright = fit_similarity(m.vertices, batch.template.vertices)
+        own = {n: upright.apply(a.drawn) for n, a in m.annotations.items()}
+        brought = (
+            {}
+            if m is first
+            else {
+                n: upright.apply(
+                    swap(a.places, m.vertices, batch.template.faces, scan.vertices, scan.faces)
+                )
+                for n, a in first.annotations.items()
+            }
+        )
+        caption = m.key if m is first else f"{first.key} on {m.key}"
+        panels.append((caption, scan.with_vertices(upright.apply(scan.vertices)), own, brought))
+    if panels:
+        figure_swap(
+            panels,
+            folder / "swapped.png",
+            view="three-quarter",
+            title=f"annotations of {first.key}, swapped to other subjects",
+        )
+
+
+def _words(summary: Summary, folder: Path) -> str:
+    content = summary.content
+    lines = [f"{content['scans']} scans measured, {len(content['flagged'])} of them flagged"]
+    if content["landmarks"]:
+        marks = content["landmarks"]["all"]
+        lines.append(f"  landmarks: mean {marks['mean']:.3g}, median {marks['median']:.3g}")
+    for name, d in content["fit"].items():
+        if d:
+            lines.append(
+                f"  {name.replace('_', ' ')}: median {d['median']:.3g}, 95 % {d['p95']:.3g}"
+            )
+    if summary.contours:
+        pooled = content["annotations"]["pooled"][1]
+        lines.append(
+            f"  annotations: density {pooled['density']:.3f}, homogeneity "
+            f"{pooled['homogeneity']:.3f} at a width of {pooled['width']:.3g}"
+        )
+    lines.append(f"written: {folder / 'summary.md'}")
+    return "\n".join(lines)

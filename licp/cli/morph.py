@@ -1,0 +1,91 @@
+"""``licp morph``: one template, one scan."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from licp.cli.group import EPILOG
+from licp.cli.outputs import FILE, check_outputs, draw, end, progress, summary, write_report
+from licp.errors import OutputError
+from licp.io import check_output, load_mesh
+from licp.landmark_file import load_landmarks
+from licp.morph import Morpher
+from licp.schedule import Schedule
+
+__all__ = ["morph"]
+
+
+@click.command(epilog=EPILOG)
+@click.argument("template", type=FILE)
+@click.argument("scan", type=FILE)
+@click.option(
+    "-o", "--output", type=FILE, required=True, help="Morphed template: .obj, .ply or .glb."
+)
+@click.option(
+    "--landmarks",
+    type=FILE,
+    help="Text (vertex x y z [confidence] a line) or JSON; see the README.",
+)
+@click.option("--json", "report", type=FILE, help="Write a report: similarity, quality, history.")
+@click.option("--picture", type=FILE, help="Write a .png of scan, fit and distances.")
+@click.option(
+    "--start",
+    type=click.Choice(["global", "landmarks"]),
+    help="Where the pose comes from.  [default: landmarks if there are four, else global]",
+)
+@click.option("--rigid", is_flag=True, help="Keep the scale: both are in one unit, of one size.")
+@click.option("--threads", type=click.IntRange(1), help="[default: all processors]")
+@click.option("--levels", type=click.IntRange(1), help="Stages of the schedule.  [default: 16]")
+@click.option(
+    "--backend", type=click.Choice(["cholmod", "scipy"]), help="[default: the faster one there is]"
+)
+@click.option(
+    "--vertex-data",
+    is_flag=True,
+    help="Put state, residual and confidence of every vertex into the report.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="No progress bar, no summary.")
+def morph(
+    template: Path,
+    scan: Path,
+    output: Path,
+    landmarks: Path | None,
+    report: Path | None,
+    picture: Path | None,
+    start: str | None,
+    rigid: bool,
+    threads: int | None,
+    levels: int | None,
+    backend: Any,
+    vertex_data: bool,
+    quiet: bool,
+) -> None:
+    """Morph TEMPLATE to SCAN.
+
+    The output has the vertices and faces of TEMPLATE, in their order, in the frame of SCAN.
+    """
+    if start == "landmarks" and landmarks is None:
+        raise click.UsageError("--start landmarks needs --landmarks")
+    if vertex_data and report is None:
+        raise click.UsageError("--vertex-data goes into the report, so it needs --json")
+    check_output(output)
+    if picture is not None and picture.suffix.lower() != ".png":
+        raise OutputError(f"{picture}: pictures are written as .png")
+    check_outputs([output, report, picture], [template, scan, landmarks])
+    model, target = load_mesh(template), load_mesh(scan)
+    marks = None if landmarks is None else load_landmarks(landmarks, model)
+    schedule = None if levels is None else Schedule.progressive(levels)
+    with progress(quiet) as callback:
+        result = Morpher(model, schedule=schedule, backend=backend).morph(
+            target, landmarks=marks, start=start, rigid=rigid, threads=threads, callback=callback
+        )
+    result.save(output)
+    if report is not None:
+        about = {"template": str(template), "scan": str(scan), "output": str(output)}
+        write_report(report, result, about, vertex_data)
+    if picture is not None:
+        draw(result, target, picture)
+    if not quiet:
+        click.echo(f"{output}: {summary(result)}")
+    end(result)

@@ -1,0 +1,105 @@
+"""What commands share: progress, checks of output paths, reports, summaries."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+from tqdm import tqdm
+
+from licp import __version__
+from licp.cli.group import NOT_CONVERGED
+from licp.errors import OutputError
+from licp.io import check_place, write_file
+from licp.mesh import Mesh
+from licp.morph import Iteration
+from licp.result import MorphResult
+
+__all__ = [
+    "FILE",
+    "check_outputs",
+    "draw",
+    "end",
+    "progress",
+    "summary",
+    "write_report",
+]
+
+FILE = click.Path(path_type=Path)
+
+
+@contextmanager
+def progress(quiet: bool) -> Iterator[Callable[[Iteration], None]]:
+    """Callback that moves a bar on a terminal, and does nothing elsewhere."""
+    with tqdm(
+        total=0,
+        desc="aligning",
+        unit="step",
+        leave=False,
+        file=sys.stderr,
+        disable=quiet or not sys.stderr.isatty(),
+    ) as bar:
+
+        def show(iteration: Iteration) -> None:
+            bar.total = iteration.total
+            bar.set_description("morphing", refresh=False)
+            bar.set_postfix(matched=f"{iteration.matched:.0%}", refresh=False)
+            bar.update(iteration.number - bar.n)
+
+        yield show
+
+
+def check_outputs(outputs: Sequence[Path | None], inputs: Sequence[Path | None]) -> None:
+    """Say before long work what cannot be written, or would overwrite something needed."""
+    there = [p.resolve() for p in inputs if p is not None]
+    for path in outputs:
+        if path is None:
+            continue
+        check_place(path)
+        if path.resolve() in there:
+            raise OutputError(f"{path}: is an input or another output; choose another name")
+        there.append(path.resolve())
+
+
+def write_report(path: Path, result: MorphResult, about: dict[str, str], vertex_data: bool) -> None:
+    report = {"licp": __version__, **about, **result.to_dict(vertex_data)}
+    write_file(path, (json.dumps(report, indent=2, allow_nan=False) + "\n").encode())
+
+
+def draw(result: MorphResult, scan: Mesh, path: Path, unit: str = "unit of the scan") -> None:
+    from licp.render import figure_fit  # Matplotlib takes a while to load
+
+    figure_fit(result, scan, path, unit=unit)
+
+
+def summary(result: MorphResult, unit: str = "in the unit of the scan") -> str:
+    q = result.quality
+    lines = [
+        f"{len(result.vertices)} vertices, {result.matched:.0%} matched, "
+        + ("converged" if result.converged else "NOT converged"),
+        f"  template seen {q.template_seen:.0%}, scan explained {q.scan_explained:.0%}",
+    ]
+    for name, d in (
+        ("template to scan", q.template_to_scan),
+        ("scan to template", q.scan_to_template),
+    ):
+        if d is not None:
+            lines.append(f"  {name}: median {d.median:.3g}, 95 % below {d.p95:.3g} {unit}")
+    lines += [
+        f"  flipped faces {q.flipped_faces}, self-intersections {q.self_intersections} "
+        f"(template {q.rest_self_intersections})",
+        f"  {sum(result.seconds.values()):.1f} s, {result.backend}, {result.threads} threads",
+    ]
+    return "\n".join(lines)
+
+
+def end(result: MorphResult) -> None:
+    if not result.converged:
+        step = result.history[-1].step
+        click.echo(
+            f"licp: warning: not converged: the last step moved {step:.2%} of the template's size",
+            err=True,
+        )
+        click.get_current_context().exit(NOT_CONVERGED)

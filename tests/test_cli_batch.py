@@ -1,0 +1,301 @@
+"""``licp batch``: outputs, resuming, what makes it start again, failures, data sets."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+import licp
+from data_fixtures.headspace_tree import write_tree
+from licp import cli
+from licp.landmark_file import load_landmarks
+from tests import heads
+from tests.test_batch import environment
+
+KEYS = ["a", "b", "c"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Working folder with a template and scans, one of them cut off; batches run in threads."""
+    licp.save_mesh(tmp_path / "template.obj", licp.Mesh(*heads.arrays()))
+    (tmp_path / "scans").mkdir()
+    for shift, key in enumerate(KEYS):
+        write_scan(tmp_path / "scans" / f"{key}.ply", 10.0 * shift)
+    whole = (tmp_path / "scans" / "a.ply").read_bytes()
+    (tmp_path / "scans" / "broken.ply").write_bytes(whole[:9999])
+    (tmp_path / "scans" / "readme.txt").write_text("no scan")
+
+    @contextmanager
+    def in_threads(executor: Executor | None, *_: Any) -> Iterator[tuple[Executor, int]]:
+        if executor is not None:
+            yield executor, 4
+        else:
+            with ThreadPoolExecutor(1) as threads:
+                yield threads, 2
+
+    monkeypatch.setattr(sys.modules["licp.cli.batch"], "open_executor", in_threads)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write_scan(path: Path, shift: float) -> None:
+    scan, template = heads.scan(), heads.template()
+    licp.save_mesh(path, licp.Mesh(scan.vertices + shift, scan.faces))
+    rows = np.column_stack([template.landmarks, scan.vertices[scan.landmarks] + shift])
+    np.savetxt(path.with_suffix(".landmarks.txt"), rows, fmt="%d %.5f %.5f %.5f")
+
+
+def command(*more: str, root: str = "scans") -> list[str]:
+    base = ["batch", root, "--template", "template.obj", "--out", "out"]
+    return [*base, *([] if "--levels" in more else ["--levels", "4"]), *more]
+
+
+def run(*more: str, root: str = "scans") -> Result:
+    return CliRunner().invoke(cli.main, command(*more, root=root), catch_exceptions=False)
+
+
+def table(name: str = "quality.csv") -> dict[str, dict[str, str]]:
+    with open(Path("out") / name, newline="") as file:
+        return {row["key"]: row for row in csv.DictReader(file)}
+
+
+def report(key: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((Path("out/reports") / f"{key}.json").read_text())
+    return content
+
+
+def stamps() -> dict[str, int]:
+    """When each report was written."""
+    return {p.stem: p.stat().st_mtime_ns for p in Path("out/reports").glob("*.json")}
+
+
+def redone(before: dict[str, int]) -> set[str]:
+    return {key for key, when in stamps().items() if before.get(key) != when}
+
+
+def test_outputs_tables_and_exit_code(folder: Path) -> None:
+    done = run("--vertex-data")
+    assert done.exit_code == 7
+    assert "3 done, " in done.stdout
+    assert "1 failed" in done.stdout
+    assert "broken (read): MeshFileError: " in done.stdout
+    assert {p.name for p in Path("out").iterdir()} == {
+        "manifest.json", "meshes", "reports", "quality.csv", "quality.parquet", "failures.csv",
+    }  # fmt: skip
+    assert {p.name for p in Path("out/meshes").iterdir()} == {f"{k}.ply" for k in KEYS}
+    manifest = json.loads(Path("out/manifest.json").read_text())
+    assert manifest["licp"] == licp.__version__
+    assert len(manifest["settings"]["schedule"]["stages"]) == 4
+    for key in KEYS:
+        assert report(key)["manifest"] == manifest["digest"]
+        mesh = licp.load_mesh(Path("out/meshes") / f"{key}.ply")
+        assert np.array_equal(mesh.faces, heads.arrays()[1])
+        assert len(report(key)["confidence"]) == len(mesh.vertices)
+    # Landmarks beside the scan are used: the same as by hand.
+    mesh = licp.load_mesh("template.obj")
+    marks = load_landmarks("scans/b.landmarks.txt", mesh)
+    alone = licp.morph(
+        mesh, "scans/b.ply", landmarks=marks, schedule=licp.Schedule.progressive(4), threads=1
+    )
+    assert np.array_equal(licp.load_mesh("out/meshes/b.ply").vertices, alone.vertices)
+    rows = table()
+    assert set(rows) == set(KEYS)
+    assert float(rows["b"]["template_to_scan_p95"]) == alone.quality.template_to_scan.p95  # type: ignore[union-attr]
+    assert rows["b"]["file"] == "b.ply"
+    failures = table("failures.csv")
+    assert set(failures) == {"broken"}
+    assert (failures["broken"]["phase"], failures["broken"]["error"]) == ("read", "MeshFileError")
+    assert report("broken")["failure"]["message"] in failures["broken"]["message"]
+
+
+def test_parquet_has_the_same_numbers(folder: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    run()
+    rows = parquet.read_table("out/quality.parquet").to_pylist()
+    assert [row["key"] for row in rows] == KEYS
+    for row in rows:
+        text = table()[row["key"]]
+        assert set(text) == set(row)
+        assert float(text["edge_distortion_p05"]) == row["edge_distortion_p05"]
+        assert isinstance(row["flipped_faces"], int)
+
+
+def test_a_second_start_does_what_is_left(folder: Path) -> None:
+    run()
+    first, before = table(), stamps()
+    assert run().exit_code == 7
+    assert redone(before) == {"broken"}  # failures are tried again
+    assert table() == first
+
+    write_scan(folder / "scans" / "broken.ply", 30.0)
+    Path("out/meshes/a.ply").write_bytes(Path("out/meshes/a.ply").read_bytes()[:-1] + b"x")
+    Path("out/reports/b.json").write_text('{"key": "b", "mani')
+    Path("out/meshes/.c.ply.0123.part").write_text("half")
+    before = stamps()
+    done = run()
+    assert done.exit_code == 0
+    assert redone(before) == {"a", "b", "broken"}
+    assert "4 scans, 1 of them done before" in done.stdout
+    assert not list(Path("out").rglob("*.part"))
+    assert set(table()) == {*KEYS, "broken"}
+    assert table("failures.csv") == {}
+    for column in set(first["a"]) - {"seconds"}:
+        assert table()["a"][column] == first["a"][column]
+
+    before = stamps()
+    assert run().exit_code == 0
+    assert redone(before) == set()
+
+
+def test_other_settings_template_or_version_do_everything_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("scans/broken.ply").unlink()
+    run()
+    for change in ("settings", "template", "version", "landmarks"):
+        before, more = stamps(), []
+        if change == "settings":
+            more = ["--rigid"]
+        elif change == "template":
+            with open("template.obj", "a") as file:
+                file.write("# another\n")
+        elif change == "version":
+            monkeypatch.setattr("licp.batch.records.__version__", "99")
+        else:
+            more = ["--no-landmarks"]
+        done = run(*more)
+        assert redone(before) == set(KEYS), change
+        assert "changed: everything is done again" in done.stdout
+
+
+def test_half_of_a_change_is_seen(folder: Path) -> None:
+    run()
+    changed = json.loads(Path("out/manifest.json").read_text())
+    Path("scans/c.ply").unlink()
+    run("--levels", "3")  # a and b, as if stopped before c
+    write_scan(folder / "scans" / "c.ply", 20.0)
+    before = stamps()
+    assert set(table()) == {"a", "b"}
+    run("--levels", "3")
+    assert redone(before) == {"c", "broken"}
+    assert report("c")["manifest"] != changed["digest"]
+    assert set(table()) == set(KEYS)
+
+
+def test_another_scan_of_that_name_is_done_again_and_its_failure_leaves_no_old_mesh(
+    folder: Path,
+) -> None:
+    run()
+    Path("scans/a.ply").write_bytes(Path("scans/a.ply").read_bytes()[:9000])
+    before = stamps()
+    done = run()
+    assert redone(before) == {"a", "broken"}
+    assert "2 done" in done.stdout
+    assert not Path("out/meshes/a.ply").exists()
+    assert set(table()) == {"b", "c"}
+    assert set(table("failures.csv")) == {"a", "broken"}
+
+
+@pytest.mark.parametrize(("sign", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
+def test_stopped_anywhere_and_started_again(folder: Path, sign: signal.Signals, code: int) -> None:
+    Path("scans/broken.ply").unlink()
+    for shift in range(3, 12):
+        write_scan(folder / "scans" / f"k{shift}.ply", 10.0 * shift)
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from licp.cli import main; main()", *command("--workers", "1")],
+        env=environment() | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while len(stamps() if Path("out/reports").is_dir() else ()) < 2:
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(sign)
+    _, errors = process.communicate(timeout=30)  # ends when the workers have let go, too
+    assert process.returncode == code
+    before = stamps()
+    assert 2 <= len(before) < 12
+    if sign == signal.SIGINT:
+        assert errors == "licp: error: interrupted\n"
+        assert set(table()) == set(before)
+    done = run()
+    assert done.exit_code == 0
+    kept = set(before) - redone(before)
+    assert kept == set(before)
+    assert len(table()) == len(stamps()) == len(list(Path("out/meshes").iterdir())) == 12
+    assert not list(Path("out").rglob("*.part"))
+
+
+def test_headspace_with_landmarks_filters_and_a_subject_without_scan(folder: Path) -> None:
+    quirks = {2: ["no_scan"], 3: ["missing_landmarks"]}
+    write_tree(folder / "tree", [1, 2, 3], 3, quirks, vertices=2500)
+    np.savetxt("ibug.txt", heads.template().landmarks, fmt="%d")
+    marks = ["--template-landmarks", "ibug.txt"]
+    assert run(*marks, root="tree").exit_code == 7
+    assert set(table()) == {"00001", "00003"}
+    assert "00002 has no scan" in table("failures.csv")["00002"]["message"]
+    assert report("00001")["source"]["landmarks"].startswith("ldmks")
+    assert report("00003")["source"]["landmarks"] is None
+    before = stamps()
+    assert run(*marks, "--select", "has=scan", root="tree").exit_code == 0
+    assert redone(before) == set()
+    # What is not selected stays in the table.
+    assert set(table()) == {"00001", "00003"}
+    nobody = run("--select", "age=200:300", root="tree")
+    assert nobody.exit_code == 3
+    assert "no subject is left" in nobody.stderr
+
+
+def test_dask_scheduler(folder: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=1, processes=False, dashboard_address=None, silence_logs=50
+    ) as cluster:
+        done = run("--scheduler", cluster.scheduler_address)
+    assert done.exit_code == 7
+    assert set(table()) == set(KEYS)
+    assert set(table("failures.csv")) == {"broken"}
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "message"),
+    [
+        (["--workers", "2", "--scheduler", "tcp://localhost:1"], 2, "--scheduler"),
+        (["--select", "sex=female"], 2, "Headspace tree"),
+        (["--template-landmarks", "scans/readme.txt"], 3, "no file of vertex numbers"),
+        (["--template", "none.obj"], 3, "none.obj: no such file"),
+        (["--out", "template.obj"], 5, "template.obj"),
+    ],
+)
+def test_bad_calls(folder: Path, more: list[str], code: int, message: str) -> None:
+    done = run(*more)
+    assert done.exit_code == code, done.output
+    assert message in done.stderr
+    assert not Path("out").exists()
+
+
+def test_roots_that_hold_nothing(folder: Path) -> None:
+    (folder / "empty").mkdir()
+    assert run(root="empty").exit_code == 3
+    assert "no such folder" in run(root="nowhere").stderr
+    (folder / "scans" / "a.obj").write_text("v 0 0 0\n")
+    done = run()
+    assert done.exit_code == 3
+    assert "a.ply and a.obj" in done.stderr
+    assert os.listdir("empty") == []
