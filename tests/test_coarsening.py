@@ -32,7 +32,7 @@ def test_the_coarse_mesh_is_closed_and_wound_like_the_fine_one() -> None:
 
 def test_sheets_that_touch_stay_apart() -> None:
     V, F = ball(4)
-    both = np.vstack([V, V + [0, 0, 1e-3]]), np.vstack([F, F + len(V)])
+    both = np.vstack([V, V + np.array([0, 0, 1e-3])]), np.vstack([F, F + len(V)])
     coarse = coarsen(*both, 0.2)
     of = components(both[1], len(both[0]))
     assert (of[coarse.kept[coarse.cell]] == of).all()
@@ -55,7 +55,7 @@ def test_prolongation_is_exact_for_similarities_and_good_for_smooth_bending() ->
 def test_small_parts_beside_a_wide_spacing_follow_the_nearest_cell() -> None:
     V, F = ball(4)
     crumb = np.array([[1.2, 0, 0], [1.21, 0, 0], [1.2, 0.01, 0]])
-    W, G = np.vstack([V, crumb]), np.vstack([F, [[0, 1, 2]] + np.array(len(V))])
+    W, G = np.vstack([V, crumb]), np.vstack([F, len(V) + np.arange(3)[None]])
     coarse = coarsen(W, G, 0.3)
     assert (coarse.cell >= 0).all() and (coarse.cell < len(coarse.kept)).all()
     assert set(coarse.faces.ravel()) == set(range(len(coarse.kept)))
