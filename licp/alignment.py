@@ -348,7 +348,7 @@ def refine_alignment(
     # Pairs lose their say at a feature distance of 40 mm: parts that the scan lacks must not pull.
     reach = 0.1
     space = np.hstack([target.vertices, kappa * target.normals, gamma * target_features])
-    index = KDTree(space, balanced_tree=False, compact_nodes=False)
+    index = KDTree(space, leafsize=16, balanced_tree=False)
     allowed = ~target.at_border if usable is None else usable & ~target.at_border
     held = grip(features)
     move = Similarity.identity()

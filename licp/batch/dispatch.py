@@ -1,4 +1,4 @@
-"""Jobs for one template, handed to any executor a few at a time; a job that fails is a value."""
+"""Jobs that share one object, handed to any executor a few at a time; a failure is a value."""
 
 import hashlib
 import pickle
@@ -10,26 +10,26 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from licp.batch.pool import WorkerPool
 from licp.errors import InputError, LicpError
-from licp.morph import Morpher
 
 __all__ = ["Failure", "Task", "dispatch", "open_executor"]
 
-Task = Callable[[Morpher, Any, Callable[[str], None]], Any]
-"""Takes the prepared template, a job, and a function to be told each phase that begins."""
+Shared = TypeVar("Shared")
+Task = Callable[[Shared, Any, Callable[[str], None]], Any]
+"""Takes what all jobs share, a job, and a function to be told each phase that begins."""
 
 # With an executor that does not say how many workers it has.
 _IN_FLIGHT = 64
-# Templates a worker keeps: calls for two templates may alternate.
+# Shared objects a worker keeps: calls with two of them may alternate.
 _KEPT = 2
 
 _LOST = "the worker died or was not to be reached, twice"
 
-# The one thing that outlives a call in a worker: the set-up of the templates last used, by digest.
-_prepared: OrderedDict[str, Morpher] = OrderedDict()
+# The one thing that outlives a call in a worker: the set-up of the objects last used, by digest.
+_prepared: OrderedDict[str, Any] = OrderedDict()
 _preparing = threading.Lock()
 
 
@@ -47,7 +47,7 @@ class Failure:
     traceback : str
         As the worker saw it; empty where there was no exception.
     phase : "prepare", "read", "morph", "write" or "worker"
-        What failed: the set-up of the template, reading the scan, the morph, writing the result,
+        What failed: the set-up of what jobs share, reading the scan, the morph, writing the result,
         or the process around all of it (killed, out of memory, not to be reached).
     """
 
@@ -90,8 +90,8 @@ def open_executor(
 
 
 def dispatch(
-    task: Task,
-    template: Morpher | partial[Morpher],
+    task: Task[Shared],
+    shared: Shared | partial[Shared],
     jobs: Iterable[tuple[Any, Any]],
     executor: Executor,
     in_flight: int,
@@ -102,8 +102,10 @@ def dispatch(
     ----------
     task : Task
         A function of a module, so that it can be pickled.
-    template : Morpher, or partial that makes one
-        Sent to workers that do not have it yet, and set up once in each process.
+    shared : Any, or partial that makes it
+        What all jobs need, such as a prepared template (``Morpher``) or what to measure by.  Sent
+        to workers that do not have it yet; a partial is called once in each process.  Tasks must
+        not change it.
     jobs : iterable of (key, job)
         Consumed as workers become free.
     executor : Executor
@@ -116,7 +118,7 @@ def dispatch(
     LicpError
         If the executor is broken.
     """
-    payload = pickle.dumps(template, pickle.HIGHEST_PROTOCOL)
+    payload = pickle.dumps(shared, pickle.HIGHEST_PROTOCOL)
     digest = hashlib.sha256(payload).hexdigest()
     pending: dict[Future[Any], tuple[Any, Any, bool]] = {}
     suspects: list[tuple[Any, Any]] = []
@@ -168,8 +170,10 @@ def dispatch(
             future.cancel()
 
 
-def _work(task: Task, key: Any, job: Any, digest: str, payload: bytes | None, again: bool) -> Any:
-    """In a worker: None if the template is not known and not sent along, else (outcome,).
+def _work(
+    task: Task[Any], key: Any, job: Any, digest: str, payload: bytes | None, again: bool
+) -> Any:
+    """In a worker: None if what jobs share is not known and not sent along, else (outcome,).
 
     ``again`` makes the call another one for Dask, which answers equal calls with one result.
     """
@@ -180,22 +184,22 @@ def _work(task: Task, key: Any, job: Any, digest: str, payload: bytes | None, ag
         phase = name
 
     try:
-        morpher = _morpher(digest, payload)
-        return None if morpher is None else (task(morpher, job, begin),)
+        known = _known(digest, payload)
+        return None if known is None else (task(*known, job, begin),)
     except Exception as error:
         return (Failure.of(key, error, phase),)
 
 
-def _morpher(digest: str, payload: bytes | None) -> Morpher | None:
-    """The prepared template, set up if this process has not done it yet."""
+def _known(digest: str, payload: bytes | None) -> tuple[Any] | None:
+    """What jobs share, set up if this process has not done it yet; None if it was not sent."""
     with _preparing:
         if digest in _prepared:
             _prepared.move_to_end(digest)
         elif payload is None:
             return None
         else:
-            template = pickle.loads(payload)
-            _prepared[digest] = template if isinstance(template, Morpher) else template()
+            shared = pickle.loads(payload)
+            _prepared[digest] = shared() if isinstance(shared, partial) else shared
             if len(_prepared) > _KEPT:
                 _prepared.popitem(last=False)
-        return _prepared[digest]
+        return (_prepared[digest],)

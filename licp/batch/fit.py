@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from licp.batch.many import load_scan
-from licp.batch.records import Row, write_fit
-from licp.errors import LandmarkError
-from licp.headspace import IBUG68
+from licp.batch.records import METADATA, Row, write_fit
+from licp.errors import DatasetError, LandmarkError
+from licp.headspace import IBUG68, Subject
 from licp.landmark_file import load_landmarks
 from licp.landmarks import Landmarks
 from licp.mesh import Mesh
@@ -35,7 +35,7 @@ class FitJob:
     scan : path or Headspace subject
     landmarks : path, (68,) int64 or None
         A file for :func:`licp.landmark_file.load_landmarks`; or the template's vertices of
-        iBUG-68, -1 where it has none, for a subject that has landmarks.
+        iBUG-68, -1 where it has none, for the landmarks of a subject.
     rigid : bool
     mesh, report : Path
     about : dict
@@ -55,14 +55,27 @@ class FitJob:
 
 
 def fit_to_files(morpher: Morpher, job: FitJob, begin: Callable[[str], None]) -> Row:
-    """Do the job; returns its row of the table."""
+    """Do the job; returns its row of the table.
+
+    Landmarks that cannot be used are left out, which the report's notes say.
+    """
     begin("read")
     scan = load_scan(job.scan)
-    landmarks = _landmarks(job, scan, morpher.template)
+    notes: list[str] = []
+    landmarks = None
+    try:
+        landmarks = _landmarks(job, scan, morpher.template)
+    except (DatasetError, LandmarkError) as error:
+        notes.append(f"no landmarks: {error}")
+    about = {**job.about, "metadata": _metadata(job.scan), "notes": notes}
     begin("morph")
-    result = morpher.morph(scan, landmarks=landmarks, rigid=job.rigid, threads=1)
+    try:
+        result = morpher.morph(scan, landmarks=landmarks, rigid=job.rigid, threads=1)
+    except LandmarkError as error:  # of places that the template cannot follow
+        notes.append(f"no landmarks: {error}")
+        result = morpher.morph(scan, rigid=job.rigid, threads=1)
     begin("write")
-    return write_fit(result, job.key, job.mesh, job.report, job.about, job.vertex_data)
+    return write_fit(result, job.key, job.mesh, job.report, about, job.vertex_data)
 
 
 def load_template_landmarks(path: Path, template: Mesh) -> NDArray[np.int64]:
@@ -93,3 +106,12 @@ def _landmarks(job: FitJob, scan: Mesh, template: Mesh) -> Landmarks | None:
     known = job.landmarks >= 0
     positions = job.scan.landmarks(scan).positions[known]
     return Landmarks(job.landmarks[known], positions, np.full(known.sum(), _SOFT))
+
+
+def _metadata(scan: Any) -> dict[str, bool | None]:
+    """What a subject's metadata say of its scan; None is what they do not."""
+    try:
+        about = scan.metadata if isinstance(scan, Subject) else None
+    except DatasetError:
+        about = None
+    return {name: getattr(about, name, None) for name in METADATA}

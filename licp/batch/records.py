@@ -26,9 +26,12 @@ from licp.errors import OutputError
 from licp.io import write_file
 from licp.result import MorphResult
 
-__all__ = ["Records", "Row", "manifest", "write_fit"]
+__all__ = ["METADATA", "Records", "Row", "manifest", "write_fit"]
 
 Row = dict[str, Any]
+
+METADATA = ("chin_hole", "cranial_hole", "cap_artefact", "hair_bulge")
+"""What Headspace says of its scans that a fit may suffer from."""
 
 
 def manifest(template: Path, settings: Mapping[str, Any], backend: str) -> dict[str, Any]:
@@ -176,7 +179,11 @@ def write_fit(
     about: Mapping[str, Any],
     vertex_data: bool,
 ) -> Row:
-    """Write the mesh, then the report, and return the row of the table."""
+    """Write the mesh, then the report, and return the row of the table.
+
+    Of what is said ``about`` the scan, the table has the name of the file ``source["scan"]``,
+    ``metadata`` (a mapping from :data:`METADATA` to bool or None) and ``notes`` (a list of str).
+    """
     result.save(mesh)
     content = {
         "key": key,
@@ -203,19 +210,22 @@ _DISTORTIONS = [
 ]
 _COUNTS = ["flipped_faces", "self_intersections", "rest_self_intersections"]
 _NUMBERS = ["matched", "mean_confidence", "scale", "template_seen", "scan_explained"]
-_COLUMNS = ["key", "file", "converged", "flags", *_NUMBERS, *_DISTANCES, *_COUNTS]
+_COLUMNS = ["key", "file", "converged", "flags", "notes", *METADATA]
+_COLUMNS += [*_NUMBERS, *_DISTANCES, *_COUNTS]
 _COLUMNS += [*_DISTORTIONS, "seconds"]
 _FAILURE_COLUMNS = ["key", "phase", "error", "message"]
 
 
 def _row(report: Mapping[str, Any]) -> Row:
-    """One row of the table of quality numbers; None where there is no number."""
+    """One row of the table of quality numbers; None where there is none."""
     quality = report["quality"]
     row: Row = {
         "key": report["key"],
         "file": report["source"]["scan"],
         "converged": report["converged"],
         "flags": "; ".join(report["flags"]),
+        "notes": "; ".join(report["notes"]),
+        **report["metadata"],
         "matched": report["matched"],
         "mean_confidence": report["mean_confidence"],
         "seconds": sum(report["seconds"].values()),
@@ -233,9 +243,9 @@ def _failure_row(failure: Mapping[str, Any]) -> Row:
 
 
 def _arrow_type(pyarrow: Any, name: str) -> Any:
-    if name in ("key", "file", "flags"):
+    if name in ("key", "file", "flags", "notes"):
         return pyarrow.string()
-    if name == "converged":
+    if name == "converged" or name in METADATA:
         return pyarrow.bool_()
     return pyarrow.int64() if name in _COUNTS else pyarrow.float64()
 

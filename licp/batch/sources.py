@@ -8,7 +8,7 @@ from typing import Any
 from licp.errors import DatasetError, InputError
 from licp.headspace import Headspace, Subject
 
-__all__ = ["Source", "folder_sources", "headspace_sources"]
+__all__ = ["Source", "folder_meshes", "folder_sources", "headspace_sources"]
 
 _WORDS: dict[str, Any] = {"true": True, "yes": True, "false": False, "no": False}
 
@@ -23,7 +23,7 @@ class Source:
         Name of its outputs.
     scan : Path or Subject
     landmarks : Path or bool
-        A file of landmarks, or whether the subject has some.
+        A file of landmarks, or whether to look for those of the subject.
     about : dict
         How its file is recognised: by name and length, which survive a move of the data.
     """
@@ -34,8 +34,20 @@ class Source:
     about: dict[str, Any]
 
 
-def folder_sources(folder: Path, landmarks: bool) -> list[Source]:
-    """The meshes of a folder (not below it), by name.
+def folder_meshes(folder: Path, template: Path | None = None) -> list[Path]:
+    """The meshes of a folder (not below it) that may be scans, by name; a template is none."""
+    return [
+        path
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in (".obj", ".ply")
+        and path.is_file()
+        and path.name[0] != "."
+        and not (template is not None and path.samefile(template))
+    ]
+
+
+def folder_sources(folder: Path, landmarks: bool, template: Path | None = None) -> list[Source]:
+    """The scans of a folder, see :func:`folder_meshes`.
 
     Raises
     ------
@@ -43,14 +55,13 @@ def folder_sources(folder: Path, landmarks: bool) -> list[Source]:
         If two differ in their ending only: they would have one name.
     """
     found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in (".obj", ".ply") and path.is_file() and path.name[0] != ".":
-            if path.stem in found:
-                raise InputError(
-                    f"{path} and {found[path.stem].name} would have outputs of one name; rename "
-                    "one of them"
-                )
-            found[path.stem] = path
+    for path in folder_meshes(folder, template):
+        if path.stem in found:
+            raise InputError(
+                f"{path} and {found[path.stem].name} would have outputs of one name; rename one "
+                "of them"
+            )
+        found[path.stem] = path
     sources = []
     for key, path in found.items():
         beside = [path.with_name(f"{key}.landmarks{end}") for end in (".txt", ".json")]
@@ -60,14 +71,14 @@ def folder_sources(folder: Path, landmarks: bool) -> list[Source]:
 
 
 def headspace_sources(
-    root: Path, filters: Sequence[str], subjects: Path | None, landmarks: bool
+    root: Path | Headspace, filters: Sequence[str], subjects: Path | None, landmarks: bool
 ) -> list[Source]:
     """The subjects of Headspace that fit all filters and stand in a list.
 
     Parameters
     ----------
-    root : Path
-        Folder of the data set.
+    root : Path or Headspace
+        Folder of the data set, or the data set.
     filters : sequence of str
         ``key=value`` for :meth:`Headspace.select`: text, a number, yes or no, a range ``2:15``,
         or several values with commas; or ``has=landmarks``.
@@ -83,7 +94,7 @@ def headspace_sources(
     InputError
         If a filter cannot be used.
     """
-    chosen = Headspace(root)
+    chosen = root if isinstance(root, Headspace) else Headspace(root)
     if subjects is not None:
         chosen = chosen.subset(subjects)
     wanted: dict[str, Any] = {}
@@ -97,7 +108,7 @@ def headspace_sources(
     sources = []
     for subject in chosen:
         scan, marks = _path(subject, "scan"), _path(subject, "landmarks") if landmarks else None
-        sources.append(Source(subject.id, subject, marks is not None, _about(scan, marks)))
+        sources.append(Source(subject.id, subject, landmarks, _about(scan, marks)))
     return sources
 
 

@@ -17,10 +17,11 @@ from tqdm import tqdm
 from licp.batch.dispatch import Failure, dispatch, open_executor
 from licp.batch.fit import FitJob, fit_to_files, load_template_landmarks
 from licp.batch.records import Records, manifest
-from licp.batch.sources import Source, folder_sources, headspace_sources
+from licp.batch.sources import Source, folder_meshes, folder_sources, headspace_sources
 from licp.cli.group import EPILOG, SOME_FAILED
 from licp.cli.outputs import FILE
-from licp.errors import DatasetWarning, InputError
+from licp.errors import DatasetError, DatasetWarning, InputError
+from licp.headspace import Headspace
 from licp.io import load_mesh
 from licp.morph import Morpher
 from licp.schedule import Schedule
@@ -96,6 +97,8 @@ def batch(
 ) -> None:
     """Morph a template to all scans in ROOT: a Headspace tree, or a folder of .obj and .ply.
 
+    Landmarks that cannot be used are left out, and the reports and tables say so.
+
     OUT gets meshes/KEY.ply, reports/KEY.json, quality.csv (and .parquet, if pyarrow is there),
     failures.csv, and manifest.json, which says what was done with what.  Stopped in whatever way,
     the same command goes on where it was: scans are done again only if they failed, if their
@@ -111,7 +114,7 @@ def batch(
     if template_landmarks is not None and landmarks:
         marks = load_template_landmarks(template_landmarks, mesh)
     with _shown_warnings():
-        sources = _sources(root, filters, subjects, landmarks, marks is not None)
+        sources = _sources(root, template, filters, subjects, landmarks, marks is not None)
     settings = {
         "schedule": asdict(schedule),
         "rigid": rigid,
@@ -148,15 +151,40 @@ def batch(
 
 
 def _sources(
-    root: Path, filters: tuple[str, ...], subjects: Path | None, landmarks: bool, known: bool
+    root: Path,
+    template: Path,
+    filters: tuple[str, ...],
+    subjects: Path | None,
+    landmarks: bool,
+    known: bool,
 ) -> list[Source]:
+    """Of Headspace where there is one, for meshes may lie beside it; else the folder's scans."""
     if not root.is_dir():
         raise InputError(f"{root}: no such folder")
-    found = folder_sources(root, landmarks)
-    if not found:
-        found = headspace_sources(root, filters, subjects, landmarks and known)
-    elif filters or subjects is not None:
-        raise click.UsageError("--select and --subjects need a Headspace tree, not a plain folder")
+    meshes = folder_meshes(root, template)
+    try:
+        tree = Headspace(root)
+        # Folders of scans may have others in them that are named by numbers.
+        if meshes and not any("scan" in subject.parts for subject in tree):
+            raise DatasetError(f"no scan in {tree.path}")
+    except DatasetError as error:
+        if not meshes:
+            raise DatasetError(
+                f"{error}; nor is there an .obj or .ply beside the template"
+            ) from None
+        if filters or subjects is not None:
+            raise click.UsageError(
+                "--select and --subjects need a Headspace tree, not a plain folder"
+            ) from None
+        return folder_sources(root, landmarks, template)
+    if meshes:
+        warnings.warn(
+            f"{root} holds a Headspace tree, whose subjects are taken; its {len(meshes)} files "
+            f".obj and .ply ({meshes[0].name}{', ...' * (len(meshes) > 1)}) are not",
+            DatasetWarning,
+            stacklevel=2,
+        )
+    found = headspace_sources(tree, filters, subjects, landmarks and known)
     if not found:
         raise InputError(f"{root}: no subject is left by --select and --subjects")
     return found
@@ -242,6 +270,7 @@ def _summarise(records: Records, keys: set[str], failed: list[dict[str, Any]]) -
     click.echo(f"{len(rows)} done, {len(doubtful)} of them flagged; {len(failed)} failed")
     for title, lines in (
         ("flagged:", [f"  {row['key']}: {row['flags']}" for row in doubtful]),
+        ("notes:", [f"  {row['key']}: {_line(row['notes'])}" for row in rows if row["notes"]]),
         (
             "failed, to be tried again by the next start:",
             [f"  {r['key']} ({r['phase']}): {r['error']}: {_line(r['message'])}" for r in failed],

@@ -26,7 +26,7 @@ Exit codes:
   4    template and scan do not overlap
   5    output that cannot be written
   6    done and written, but not converged
-  7    batch: some scans failed, all others are done
+  7    batch, evaluate: some scans failed, all others are done
   130  interrupted
 """
 
