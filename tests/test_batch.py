@@ -8,8 +8,9 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +211,20 @@ def test_template_is_set_up_once_in_a_process(monkeypatch: pytest.MonkeyPatch) -
         )
     assert all(isinstance(r, licp.MorphResult) for r in done.values())
     assert len(made) == 2  # once to check it, once for all workers of this process
+
+
+def look_up(shared: Mapping[str, int], job: str, begin: Callable[[str], None]) -> int:
+    begin("read")
+    return shared[job]
+
+
+@pytest.mark.parametrize("shared", [{"a": 1, "b": 2}, partial(dict, a=1, b=2)])
+def test_jobs_may_share_anything(shared: Any) -> None:
+    jobs = [(0, "a"), (1, "b"), (2, "c")]
+    with ThreadPoolExecutor(1) as threads:
+        done = dict(dispatch.dispatch(look_up, shared, jobs, threads, 2))
+    assert (done[0], done[1]) == (1, 2)
+    assert (done[2].error, done[2].phase) == ("KeyError", "read")
 
 
 def test_a_broken_executor_is_said() -> None:

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -242,6 +243,106 @@ def test_stopped_anywhere_and_started_again(folder: Path, sign: signal.Signals, 
     assert not list(Path("out").rglob("*.part"))
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1 2 3", "line 1"),  # cut off
+        ("999999 1 2 3\n", "no vertex 999999"),
+        ("", "no landmarks in the file"),
+    ],
+)
+def test_landmarks_of_no_use_are_left_out_and_it_is_said(
+    folder: Path, text: str, message: str
+) -> None:
+    for key in ("b", "c", "broken"):
+        Path(f"scans/{key}.ply").unlink()
+    Path("scans/a.landmarks.txt").write_text(text)
+    done = run("--levels", "2")
+    assert done.exit_code == 0
+    assert message in done.stdout
+    (note,) = report("a")["notes"]
+    assert note.startswith("no landmarks: ")
+    assert message in note
+    assert table()["a"]["notes"] == note
+    alone = licp.morph(
+        "template.obj", "scans/a.ply", schedule=licp.Schedule.progressive(2), threads=1
+    )
+    assert np.array_equal(licp.load_mesh("out/meshes/a.ply").vertices, alone.vertices)
+    # The file is part of the source: once it is right, the scan is done again, with it.
+    write_scan(Path("scans/a.ply"), 0.0)
+    run("--levels", "2")
+    assert report("a")["notes"] == []
+    assert table()["a"]["notes"] == ""
+
+
+def test_landmarks_the_template_cannot_follow_are_left_out(folder: Path) -> None:
+    for key in ("b", "c", "broken"):
+        Path(f"scans/{key}.ply").unlink()
+    vertices, faces = heads.arrays()
+    n = len(vertices)
+    speck = vertices[0] + np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0]])
+    mesh = licp.Mesh(
+        np.concatenate([vertices, speck]), np.concatenate([faces, [[n, n + 1, n + 2]]])
+    )
+    licp.save_mesh("template.obj", mesh)
+    Path("scans/a.landmarks.txt").write_text(f"{n} 1 2 3\n")
+    assert run("--levels", "2").exit_code == 0
+    (note,) = report("a")["notes"]
+    assert "small separate part" in note
+
+
+@pytest.mark.parametrize("root", ["tree", "tree/headspaceOnline", "tree/headspaceOnline/subjects"])
+def test_headspace_is_found_with_meshes_beside_it(folder: Path, root: str) -> None:
+    write_tree(folder / "tree", [1], 3, vertices=2500)
+    for name in ("template.obj", "other.ply"):
+        licp.save_mesh(Path(root, name), licp.Mesh(*heads.arrays()))
+    done = run("--template", f"{root}/template.obj", "--levels", "1", root=root)
+    assert done.exit_code == 0, done.output
+    assert set(table()) == {"00001"}
+    assert "its 1 files .obj and .ply (other.ply) are not" in done.stderr
+
+
+def test_the_template_is_no_scan_and_a_number_no_subject(folder: Path) -> None:
+    for key in ("b", "c", "broken"):
+        Path(f"scans/{key}.ply").unlink()
+    Path("scans/mean.obj").symlink_to(folder / "template.obj")
+    Path("scans/2024").mkdir()
+    Path("scans/2024/readme.txt").write_text("nothing")
+    assert run("--levels", "1").exit_code == 0
+    assert set(table()) == {"a"}
+    Path("scans/a.ply").unlink()
+    Path("scans/2024/readme.txt").unlink()
+    Path("scans/2024").rmdir()
+    done = run("--levels", "1")
+    assert done.exit_code == 3
+    assert "nor is there an .obj or .ply beside the template" in done.stderr
+
+
+def test_headspace_says_what_its_scans_suffer_from(folder: Path) -> None:
+    quirks = {1: ["truncated_landmarks"], 2: ["missing_metadata"]}
+    write_tree(folder / "tree", [1, 2], 3, quirks, vertices=2500)
+    about = Path("tree/headspaceOnline/subjects/00001/subject.txt")
+    text = re.sub(
+        r"(?m)^(hairBulge|capArtefact|cranialHole|underChinHole)Flag:.*\n", "", about.read_text()
+    )
+    about.write_text(text + "cranialHoleFlag:1\nunderChinHoleFlag:0\ncapArtefactFlag:perhaps\n")
+    np.savetxt("ibug.txt", heads.template().landmarks, fmt="%d")
+    marks = ["--template-landmarks", "ibug.txt", "--levels", "2"]
+    assert run(*marks, root="tree").exit_code == 0
+    assert report("00001")["metadata"] == {
+        "chin_hole": False, "cranial_hole": True, "cap_artefact": None, "hair_bulge": None,
+    }  # fmt: skip
+    rows = table()
+    flags = ["chin_hole", "cranial_hole", "cap_artefact", "hair_bulge"]
+    assert [rows["00001"][f] for f in flags] == ["False", "True", "", ""]
+    assert [rows["00002"][f] for f in flags] == [""] * 4
+    assert "expected 68 landmarks" in rows["00001"]["notes"]
+    assert report("00002")["notes"] == []
+    before = stamps()
+    assert run(*marks, root="tree").exit_code == 0
+    assert redone(before) == set()
+
+
 def test_headspace_with_landmarks_filters_and_a_subject_without_scan(folder: Path) -> None:
     quirks = {2: ["no_scan"], 3: ["missing_landmarks"]}
     write_tree(folder / "tree", [1, 2, 3], 3, quirks, vertices=2500)
@@ -252,6 +353,7 @@ def test_headspace_with_landmarks_filters_and_a_subject_without_scan(folder: Pat
     assert "00002 has no scan" in table("failures.csv")["00002"]["message"]
     assert report("00001")["source"]["landmarks"].startswith("ldmks")
     assert report("00003")["source"]["landmarks"] is None
+    assert "00003 has no landmarks" in table()["00003"]["notes"]
     before = stamps()
     assert run(*marks, "--select", "has=scan", root="tree").exit_code == 0
     assert redone(before) == set()
