@@ -1,4 +1,4 @@
-"""A coarser copy of a template, and the way back: what stiff stages are solved on."""
+"""Coarser copies of meshes, and the way back: what stiff stages and dense scans are done on."""
 
 import heapq
 from dataclasses import dataclass
@@ -8,11 +8,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 from scipy import sparse
+from scipy.spatial import KDTree
 
 from licp.geometry import vertex_neighbours
-from licp.surface import spatial_order
+from licp.surface import nearest, spatial_order
 
-__all__ = ["Coarsening", "coarsen"]
+__all__ = ["Coarsening", "coarsen", "thin"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -66,7 +67,7 @@ class Coarsening:
         return fine
 
 
-def coarsen(vertices: Floats, faces: Ints, spacing: float) -> Coarsening:
+def thin(vertices: Floats, faces: Ints, spacing: float) -> tuple[Ints, Ints, Ints]:
     """Keep vertices about ``spacing`` apart along the surface, and connect neighbouring cells.
 
     The triangles are the dual of the cells of vertices nearest to each kept one: one for every
@@ -82,10 +83,49 @@ def coarsen(vertices: Floats, faces: Ints, spacing: float) -> Coarsening:
     spacing : float
         Least distance of kept vertices along edges, in the unit of the vertices.
 
+    Returns
+    -------
+    kept, faces, cell
+        As in :class:`Coarsening`.
+
     Raises
     ------
     ValueError
         If nothing is left of the mesh: fewer than three cells meet anywhere.
+    """
+    n = len(vertices)
+    start, neighbour = vertex_neighbours(faces, n)
+    kept, cell = _cells(vertices, start, neighbour, spatial_order(vertices), spacing)
+    F = cell[faces]
+    F = F[(F[:, 0] != F[:, 1]) & (F[:, 1] != F[:, 2]) & (F[:, 2] != F[:, 0])]
+    if not len(F):
+        raise ValueError("no three cells meet: the spacing is too wide for this mesh")
+    c = len(kept)
+    low, middle, high = np.sort(F, axis=1).T
+    _, first = np.unique((low * c + middle) * c + high, return_index=True)
+    F = F[np.sort(first)]
+
+    # A cell that touches fewer than two others has no triangle: its vertices go to the nearest
+    # cell that has.
+    used = np.zeros(c, bool)
+    used[F.ravel()] = True
+    if not used.all():
+        seeds = np.flatnonzero(used)
+        number = np.cumsum(used) - 1
+        lost = np.flatnonzero(~used[cell])
+        cell = number[cell]
+        cell[lost] = nearest(KDTree(vertices[kept[seeds]]), vertices[lost], 1)[1]
+        F, kept = number[F], kept[seeds]
+    return kept, F, cell
+
+
+def coarsen(vertices: Floats, faces: Ints, spacing: float) -> Coarsening:
+    """A mesh of fewer vertices (see :func:`thin`), and how the others follow them.
+
+    Parameters
+    ----------
+    vertices, faces, spacing
+        Of :func:`thin`, which says what is raised.
 
     Examples
     --------
@@ -96,28 +136,7 @@ def coarsen(vertices: Floats, faces: Ints, spacing: float) -> Coarsening:
     (True, True)
     """
     n = len(vertices)
-    start, neighbour = vertex_neighbours(faces, n)
-    kept, cell = _cells(vertices, start, neighbour, spatial_order(vertices), spacing)
-    F = cell[faces]
-    F = F[(F[:, 0] != F[:, 1]) & (F[:, 1] != F[:, 2]) & (F[:, 2] != F[:, 0])]
-    if not len(F):
-        raise ValueError("no three cells meet: the spacing is too wide for this mesh")
-    _, first = np.unique(np.sort(F, axis=1), axis=0, return_index=True)
-    F = F[np.sort(first)]
-
-    # A cell that touches fewer than two others has no triangle: its vertices go to the nearest
-    # cell that has.
-    used = np.zeros(len(kept), bool)
-    used[F.ravel()] = True
-    if not used.all():
-        seeds = np.flatnonzero(used)
-        number = np.cumsum(used) - 1
-        lost = np.flatnonzero(~used[cell])
-        d = ((vertices[lost, None] - vertices[kept[seeds]]) ** 2).sum(2)
-        cell = number[cell]
-        cell[lost] = d.argmin(1)
-        F, kept = number[F], kept[seeds]
-
+    kept, F, cell = thin(vertices, faces, spacing)
     c = len(kept)
     at, around = vertex_neighbours(F, c)
     ring = sparse.csr_array((np.ones(len(around)), around, at), shape=(c, c))

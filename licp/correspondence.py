@@ -82,8 +82,8 @@ class Matcher:
     features : (s, k) float64
         Curvature features of its vertices.
     fine : (Surface, (s,) int64), optional
-        The full scan, on which matches end, if ``target`` is a coarser one, and its vertex near
-        each one of ``target``.
+        The full scan, on which matches of soft stages end, if ``target`` is a coarser one, and its
+        vertex near each one of ``target``.
     ignored : (s,) bool, optional
         Scan vertices that must not pull.
     labels : (s,) int, optional
@@ -197,6 +197,11 @@ class StageMatcher:
         facing = target.normals_at(face, barycentric)
         if scan.fine is None:
             on_border = target.border.holds(face, barycentric)
+        elif stage.stiffness >= _SETTLED:
+            # What stiff stages cannot bend to need not be looked up; thinning leaves slits, so
+            # only vertices tell the border.
+            beside_it = target.at_border[target.faces[face]] | (barycentric <= 0)
+            on_border = np.asarray(beside_it.all(axis=1))
         else:
             fine, beside = scan.fine
             at = walk_nearest(points, beside[near], fine.vertices, fine.neighbours)

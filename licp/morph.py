@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from licp.alignment import Cloud, align_globally, grip, refine_alignment
+from licp.coarsening import thin
 from licp.correspondence import Matcher, Matches, StageMatcher, State
 from licp.errors import InputError, OverlapError
 from licp.features import HeatCurvature
@@ -482,8 +483,8 @@ class Morpher:
         area = face_normals_areas(full.vertices, full.faces)[1].sum()
         target, fine = full, None
         if np.sqrt(area / len(full.vertices)) < 0.6 * _SPACING:
-            target = full.coarsened(_SPACING)
-            at = nearest(full.points, target.vertices, workers)[1]
+            at, faces, cell = thin(full.vertices, full.faces, _SPACING)
+            target = full.thinned(at, faces, cell)
             fine = full, at
             ignored = None if ignored is None else ignored[at]
             labels = None if labels is None else labels[at]

@@ -104,6 +104,19 @@ class Surface:
             copy.__dict__[name] = getattr(self, name)
         return copy
 
+    def thinned(self, kept: Ints, faces: Ints, cell: Ints) -> "Surface":
+        """The surface of some of its vertices (see :func:`licp.coarsening.thin`).
+
+        Normals are the means over cells, and a vertex is at the border if one of its cell is.
+        """
+        c = len(kept)
+        some = Surface(self.vertices[kept], faces)
+        normals = np.stack([np.bincount(cell, x, minlength=c) for x in self.normals.T], 1)
+        length = np.linalg.norm(normals, axis=1, keepdims=True)
+        some.normals = normals / np.where(length > 0, length, 1.0)
+        some.__dict__["at_border"] = np.bincount(cell, self.at_border, minlength=c) > 0
+        return some
+
     def coarsened(self, spacing: float) -> "Surface":
         """A coarser surface with about one vertex for each cube of the given width.
 

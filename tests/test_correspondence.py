@@ -127,9 +127,12 @@ def test_matches_end_on_the_finer_surface() -> None:
     coarse = fine.coarsened(0.15)
     beside = nearest(fine.points, coarse.vertices, 1)[1]
     on = Matcher(coarse, np.zeros((len(coarse.vertices), 1)), fine=(fine, beside))
-    found = match(on)
+    found = match(on, dataclasses.replace(STAGE, stiffness=0.01))
     assert np.allclose(np.linalg.norm(found.points, axis=1), 1.05, atol=3e-4)
     assert (found.state == State.MATCHED).mean() > 0.99
+    stiff = match(on)
+    assert (stiff.state == State.MATCHED).mean() > 0.99
+    assert not np.array_equal(stiff.points, found.points)
 
 
 def test_curvature_tells_what_position_leaves_open() -> None:

@@ -3,6 +3,7 @@ import pytest
 from heads import Arrays, ball, part, potato, rotation
 
 from licp.closest import TriangleTree
+from licp.coarsening import thin
 from licp.geometry import vertex_areas
 from licp.repair import clean
 from licp.similarity import Similarity
@@ -145,3 +146,16 @@ def test_few_points_are_all_chosen() -> None:
     V, _ = ball(1)
     weights = np.r_[0.0, np.ones(len(V) - 1)]
     assert np.array_equal(np.sort(even_subset(V, weights, 1000)), np.arange(1, len(V)))
+
+
+def test_thinning_keeps_vertices_and_averages_normals() -> None:
+    V, F = upper_half(ball(5))
+    rng = np.random.default_rng(0)
+    full = Surface(V * (1 + 1e-3 * rng.normal(size=(len(V), 1))), F)
+    kept, faces, cell = thin(full.vertices, full.faces, 0.12)
+    some = full.thinned(kept, faces, cell)
+    assert np.array_equal(some.vertices, full.vertices[kept])
+    off = np.linalg.norm(some.normals - V[kept], axis=1)[~some.at_border]
+    assert off.mean() < 0.5 * np.linalg.norm(full.normals - V, axis=1).mean()
+    near_rim = abs(some.vertices[:, 2]) < 0.01
+    assert some.at_border[near_rim].all() and not some.at_border[V[kept][:, 2] > 0.2].any()
