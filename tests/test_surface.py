@@ -151,11 +151,11 @@ def test_few_points_are_all_chosen() -> None:
 def test_thinning_keeps_vertices_and_averages_normals() -> None:
     V, F = upper_half(ball(5))
     rng = np.random.default_rng(0)
-    full = Surface(V * (1 + 1e-3 * rng.normal(size=(len(V), 1))), F)
+    full = Surface(V * (1 + 5e-3 * rng.normal(size=(len(V), 1))), F)
     kept, faces, cell = thin(full.vertices, full.faces, 0.12)
     some = full.thinned(kept, faces, cell)
     assert np.array_equal(some.vertices, full.vertices[kept])
     off = np.linalg.norm(some.normals - V[kept], axis=1)[~some.at_border]
-    assert off.mean() < 0.5 * np.linalg.norm(full.normals - V, axis=1).mean()
+    assert off.mean() < 0.6 * np.linalg.norm(full.normals - V, axis=1).mean()
     near_rim = abs(some.vertices[:, 2]) < 0.01
     assert some.at_border[near_rim].all() and not some.at_border[V[kept][:, 2] > 0.2].any()
