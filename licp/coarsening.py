@@ -86,12 +86,8 @@ def thin(vertices: Floats, faces: Ints, spacing: float) -> tuple[Ints, Ints, Int
     Returns
     -------
     kept, faces, cell
-        As in :class:`Coarsening`.
-
-    Raises
-    ------
-    ValueError
-        If nothing is left of the mesh: fewer than three cells meet anywhere.
+        As in :class:`Coarsening`.  Without any faces if the spacing is too wide for the mesh: three
+        cells meet nowhere.
     """
     n = len(vertices)
     start, neighbour = vertex_neighbours(faces, n)
@@ -99,7 +95,7 @@ def thin(vertices: Floats, faces: Ints, spacing: float) -> tuple[Ints, Ints, Int
     F = cell[faces]
     F = F[(F[:, 0] != F[:, 1]) & (F[:, 1] != F[:, 2]) & (F[:, 2] != F[:, 0])]
     if not len(F):
-        raise ValueError("no three cells meet: the spacing is too wide for this mesh")
+        return kept, F, cell
     c = len(kept)
     low, middle, high = np.sort(F, axis=1).T
     _, first = np.unique((low * c + middle) * c + high, return_index=True)
@@ -125,7 +121,7 @@ def coarsen(vertices: Floats, faces: Ints, spacing: float) -> Coarsening:
     Parameters
     ----------
     vertices, faces, spacing
-        Of :func:`thin`, which says what is raised.
+        Of :func:`thin`.
 
     Examples
     --------

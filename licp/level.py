@@ -178,6 +178,8 @@ class Pyramid:
             if spacing > _WIDEST or stiff < _BENDS * spacing:
                 break
             step = coarsen(fine.rest, fine.faces, spacing)
+            if not len(step.faces):
+                break
             coarse = Level(
                 fine.rest[step.kept], step.faces, fine.traits.on(step), controls, radius, backend
             )

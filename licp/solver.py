@@ -40,9 +40,9 @@ _LEAST_WEIGHT = 2e-13
 # Such components get this part of their mean stiffness as weight, enough to factorise safely.
 _RIDGE = 1e-12
 
-# Price of a numeric factorisation in solves: 11 to 20 on head templates of 11k to 45k vertices,
+# Price of a numeric factorisation in solves: 11 to 20 on head templates of 3k to 45k vertices,
 # for both back ends.  A constant, not a clock, so that results do not depend on the machine.
-_FACTOR_COST = 15
+_FACTOR_COST = 20
 
 # Iterations a fresh factor may need (one, were it not for rounding).
 _FRESH_LIMIT = 30

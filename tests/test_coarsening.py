@@ -59,8 +59,7 @@ def test_small_parts_beside_a_wide_spacing_follow_the_nearest_cell() -> None:
     coarse = coarsen(W, G, 0.3)
     assert (coarse.cell >= 0).all() and (coarse.cell < len(coarse.kept)).all()
     assert set(coarse.faces.ravel()) == set(range(len(coarse.kept)))
-    with pytest.raises(ValueError, match="too wide"):
-        coarsen(W, G, 10.0)
+    assert len(coarsen(W, G, 10.0).faces) == 0  # too wide for this mesh
 
 
 def test_a_pyramid_ends_with_the_template_and_hands_shapes_down() -> None:
