@@ -71,7 +71,8 @@ class Level:
         )
         self._local = LocalSimilarities(rest, controls, radius) if controls else None
         self._delta = self._L @ rest
-        self._own_normals = vertex_normals(rest, faces)
+        own = vertex_normals(rest, faces)
+        self._own_normals = None if np.array_equal(own, traits.normals) else own
 
     def normals(self, X: Floats) -> Floats:
         """Unit normals (n, 3) of the whole template with this level's vertices at ``X``.
@@ -79,7 +80,7 @@ class Level:
         A coarse level turns the template's normals as its own have turned since.
         """
         now, own, fine = vertex_normals(X, self.faces), self._own_normals, self.traits.normals
-        if own is fine:
+        if own is None:
             return now
         axis = np.cross(own, now)
         cosine = np.einsum("ij,ij->i", own, now)[:, None]

@@ -89,10 +89,7 @@ class Surface:
 
     def normals_at(self, face: Ints, barycentric: Floats) -> Floats:
         """Unit normals (q, 3), interpolated over the faces."""
-        N = np.einsum("qk,qkj->qj", barycentric, self.normals[self.faces[face]])
-        length = np.linalg.norm(N, axis=1, keepdims=True)
-        unit: Floats = N / np.where(length > 0, length, 1.0)
-        return unit
+        return _unit(np.einsum("qk,qkj->qj", barycentric, self.normals[self.faces[face]]))
 
     def moved(self, move: Similarity) -> "Surface":
         """The same surface elsewhere; what does not depend on the place is shared."""
@@ -111,9 +108,7 @@ class Surface:
         """
         c = len(kept)
         some = Surface(self.vertices[kept], faces)
-        normals = np.stack([np.bincount(cell, x, minlength=c) for x in self.normals.T], 1)
-        length = np.linalg.norm(normals, axis=1, keepdims=True)
-        some.normals = normals / np.where(length > 0, length, 1.0)
+        some.normals = _unit(_sums(self.normals, cell, c))
         some.__dict__["at_border"] = np.bincount(cell, self.at_border, minlength=c) > 0
         return some
 
@@ -129,7 +124,7 @@ class Surface:
         width = cell.max(0) + 1
         key = ((cell[:, 0] * width[1] + cell[:, 1]) * width[2] + cell[:, 2]) * 8 + octant
         _, group, count = np.unique(key, return_inverse=True, return_counts=True)
-        mean = np.stack([np.bincount(group, x) for x in self.vertices.T], 1) / count[:, None]
+        mean = _sums(self.vertices, group, len(count)) / count[:, None]
         F = group[self.faces]
         F = F[(F[:, 0] != F[:, 1]) & (F[:, 1] != F[:, 2]) & (F[:, 2] != F[:, 0])]
         n = len(mean)
@@ -141,11 +136,21 @@ class Surface:
         coarse = Surface(mean[used], (np.cumsum(used) - 1)[F])
         # Faces that collapse leave slits and folds: normals and border are those of the vertices
         # that were averaged.
-        normals = np.stack([np.bincount(group, x) for x in self.normals.T], 1)[used]
-        length = np.linalg.norm(normals, axis=1, keepdims=True)
-        coarse.normals = normals / np.where(length > 0, length, 1.0)
+        coarse.normals = _unit(_sums(self.normals, group, n)[used])
         coarse.__dict__["at_border"] = (np.bincount(group, self.at_border) > 0)[used]
         return coarse
+
+
+def _sums(rows: Floats, group: Ints, count: int) -> Floats:
+    """Sums over groups of rows (n, 3), (count, 3)."""
+    return np.stack([np.bincount(group, x, minlength=count) for x in rows.T], 1)
+
+
+def _unit(vectors: Floats) -> Floats:
+    """Vectors (n, 3) of length one; zeros stay."""
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit: Floats = vectors / np.where(length > 0, length, 1.0)
+    return unit
 
 
 def nearest(tree: KDTree, points: Floats, workers: int) -> tuple[Floats, Ints]:
