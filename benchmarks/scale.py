@@ -409,7 +409,7 @@ class Scale:
                 lines = [
                     (name, sizes, [r["phases"][name] for r in rows], f"C{k}o-")
                     for k, name in enumerate(rows[0]["phases"])
-                    if name not in ("read", BUSY)
+                    if name != BUSY
                 ]
                 panels.append(
                     Panel(

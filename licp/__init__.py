@@ -25,6 +25,7 @@ from licp.mesh import Mesh
 from licp.morph import Iteration, Morpher, morph
 from licp.quality import Quality
 from licp.result import MorphResult, StageRecord
+from licp.scan import PreparedScan
 from licp.schedule import Schedule, Stage
 from licp.similarity import Similarity
 
@@ -46,6 +47,7 @@ __all__ = [
     "Morpher",
     "OutputError",
     "OverlapError",
+    "PreparedScan",
     "Quality",
     "Schedule",
     "Similarity",

@@ -443,6 +443,8 @@ class Border:
     faces : (m, 3) int
     n : int
         Number of vertices.
+    edges : tuple, optional
+        What :func:`licp.geometry.face_edges` returns of them, if it is known already.
 
     Examples
     --------
@@ -451,12 +453,14 @@ class Border:
     [True, False, True]
     """
 
-    def __init__(self, faces: ArrayLike, n: int) -> None:
+    def __init__(
+        self, faces: ArrayLike, n: int, edges: tuple[Ints, Ints, Ints] | None = None
+    ) -> None:
         F = _faces(faces, n)
-        edges, counts, sides = face_edges(F)
+        pairs, counts, sides = face_edges(F) if edges is None else edges
         alone = counts == 1
         at_border = np.zeros(n, bool)
-        at_border[edges[alone].ravel()] = True
+        at_border[pairs[alone].ravel()] = True
         self._corners = at_border[F]
         # Side k runs from corner k to the next; sides of no length have index -1.
         self._opposite = np.append(alone, False)[sides][:, [1, 2, 0]]

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.spatial import KDTree
 
-from licp.geometry import vertex_neighbours
-from licp.surface import nearest, spatial_order
+from licp.geometry import grouped_faces, vertex_neighbours
+from licp.surface import Surface, nearest, spatial_order
 
-__all__ = ["Coarsening", "coarsen", "thin"]
+__all__ = ["Coarsening", "coarsen", "thin", "thinned"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -21,6 +21,9 @@ Ints = NDArray[np.int64]
 # Weights with which a vertex follows the coarse ones around it fall off over this many spacings;
 # less shows the coarse cells, more rounds off what they say.
 _FALL = 0.6
+# Surfaces whose vertices are closer than this part of the wanted spacing are worth thinning: they
+# have three times the vertices and more.
+_DENSE = 0.6
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +70,9 @@ class Coarsening:
         return fine
 
 
-def thin(vertices: Floats, faces: Ints, spacing: float) -> tuple[Ints, Ints, Ints]:
+def thin(
+    vertices: Floats, faces: Ints, spacing: float, neighbours: tuple[Ints, Ints] | None = None
+) -> tuple[Ints, Ints, Ints]:
     """Keep vertices about ``spacing`` apart along the surface, and connect neighbouring cells.
 
     The triangles are the dual of the cells of vertices nearest to each kept one: one for every
@@ -82,6 +87,8 @@ def thin(vertices: Floats, faces: Ints, spacing: float) -> tuple[Ints, Ints, Int
         Every vertex in one of them.
     spacing : float
         Least distance of kept vertices along edges, in the unit of the vertices.
+    neighbours : tuple, optional
+        What :func:`licp.geometry.vertex_neighbours` returns, if it is known already.
 
     Returns
     -------
@@ -90,16 +97,12 @@ def thin(vertices: Floats, faces: Ints, spacing: float) -> tuple[Ints, Ints, Int
         cells meet nowhere.
     """
     n = len(vertices)
-    start, neighbour = vertex_neighbours(faces, n)
+    start, neighbour = vertex_neighbours(faces, n) if neighbours is None else neighbours
     kept, cell = _cells(vertices, start, neighbour, spatial_order(vertices), spacing)
-    F = cell[faces]
-    F = F[(F[:, 0] != F[:, 1]) & (F[:, 1] != F[:, 2]) & (F[:, 2] != F[:, 0])]
+    F = grouped_faces(faces, cell)
+    c = len(kept)
     if not len(F):
         return kept, F, cell
-    c = len(kept)
-    low, middle, high = np.sort(F, axis=1).T
-    _, first = np.unique((low * c + middle) * c + high, return_index=True)
-    F = F[np.sort(first)]
 
     # A cell that touches fewer than two others has no triangle: its vertices go to the nearest
     # cell that has.
@@ -113,6 +116,30 @@ def thin(vertices: Floats, faces: Ints, spacing: float) -> tuple[Ints, Ints, Int
         cell[lost] = nearest(KDTree(vertices[kept[seeds]]), vertices[lost], 1)[1]
         F, kept = number[F], kept[seeds]
     return kept, F, cell
+
+
+def thinned(surface: Surface, spacing: float) -> tuple[Surface, Ints | None]:
+    """The surface with vertices about ``spacing`` apart, if it has far more.
+
+    Parameters
+    ----------
+    surface : Surface
+        Any unit.
+    spacing : float
+        In that unit.
+
+    Returns
+    -------
+    thin : Surface
+        With the normals and the border of the surface that was given; or that one itself.
+    kept : (c,) int64 or None
+        Its vertices in the one that was given; None if that is itself.
+    """
+    if surface.spacing >= _DENSE * spacing:
+        return surface, None
+    kept, faces, cell = thin(surface.vertices, surface.faces, spacing, surface.neighbours)
+    # Nothing is left of a scrap that is smaller than the spacing.
+    return (surface.thinned(kept, faces, cell), kept) if len(faces) else (surface, None)
 
 
 def coarsen(vertices: Floats, faces: Ints, spacing: float) -> Coarsening:

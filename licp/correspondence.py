@@ -195,22 +195,25 @@ class StageMatcher:
         near = np.where(nowhere, 0, near)
         face, barycentric, points = target.project(vertices, near)
         facing = target.normals_at(face, barycentric)
-        if scan.fine is None:
-            on_border = target.border.holds(face, barycentric)
-        elif stage.stiffness >= _SETTLED:
-            # What stiff stages cannot bend to need not be looked up; thinning leaves slits, so
-            # only vertices tell the border.
-            beside_it = target.at_border[target.faces[face]] | (barycentric <= 0)
-            on_border = np.asarray(beside_it.all(axis=1))
+        # Beyond the rim of a scan the search in feature space finds something inside that looks
+        # alike; the nearest point tells.
+        if scan.fine is None or stage.stiffness >= _SETTLED:
+            beyond = walk_nearest(vertices, near, target.vertices, target.neighbours)
+            on_border = target.at_border[beyond]
+            if scan.fine is None:
+                on_border |= target.border.holds(face, barycentric)
+            else:
+                # What stiff stages cannot bend to need not be looked up; thinning leaves slits,
+                # so only vertices tell the border.
+                beside_it = target.at_border[target.faces[face]] | (barycentric <= 0)
+                on_border |= beside_it.all(axis=1)
         else:
             fine, beside = scan.fine
             at = walk_nearest(points, beside[near], fine.vertices, fine.neighbours)
             fine_face, fine_barycentric, points = fine.project(points, at)
             on_border = fine.border.holds(fine_face, fine_barycentric)
-        # Beyond the rim of a scan the search in feature space finds something inside that looks
-        # alike; the nearest point tells.
-        beyond = walk_nearest(vertices, near, target.vertices, target.neighbours)
-        on_border |= target.at_border[beyond]
+            beyond = walk_nearest(vertices, at, fine.vertices, fine.neighbours)
+            on_border |= fine.at_border[beyond]
         cosine = np.clip(np.einsum("ij,ij->i", normals, facing), -1.0, 1.0)
         residual = np.linalg.norm(points - vertices, axis=1)
 

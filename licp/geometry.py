@@ -19,6 +19,7 @@ __all__ = [
     "edges",
     "face_edges",
     "face_normals_areas",
+    "grouped_faces",
     "vertex_areas",
     "vertex_faces",
     "vertex_neighbours",
@@ -131,6 +132,20 @@ def face_edges(faces: ArrayLike) -> tuple[Ints, Ints, Ints]:
     F = _faces(faces)
     e, c, s = _face_edges(F, int(F.max()) + 1 if F.size else 0)
     return e, c, s
+
+
+def grouped_faces(faces: Ints, group: Ints) -> Ints:
+    """Faces (k, 3) between groups of vertices, each once: what is left when groups become one.
+
+    Examples
+    --------
+    >>> grouped_faces(np.array([[0, 1, 2], [2, 1, 3], [4, 2, 3]]), np.array([0, 1, 2, 2, 1]))
+    array([[0, 1, 2]])
+    """
+    F = group[faces]
+    F = F[(F[:, 0] != F[:, 1]) & (F[:, 1] != F[:, 2]) & (F[:, 2] != F[:, 0])]
+    once: Ints = F[_first_equal(_sorted_corners(F)) == np.arange(len(F))]
+    return once
 
 
 def border_edges(faces: ArrayLike) -> Ints:
@@ -403,3 +418,41 @@ def _union(F: Any, n: int) -> Any:
             # Parents are never above their children, so theirs are final already.
             parent[v] = parent[parent[v]]
     return parent
+
+
+@njit(cache=True, nogil=True)
+def _sorted_corners(F: Any) -> Any:
+    out = np.empty(F.shape, np.int64)
+    for f in range(F.shape[0]):
+        a, b, c = F[f, 0], F[f, 1], F[f, 2]
+        low, high = min(a, b, c), max(a, b, c)
+        out[f, 0], out[f, 1], out[f, 2] = low, a + b + c - low - high, high
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _first_equal(rows: Any) -> Any:
+    """For each row of integers (m, 3) the first row equal to it, by an open hash table."""
+    m = rows.shape[0]
+    size = 16
+    while size < 2 * m:
+        size *= 2
+    table = np.full(size, -1, np.int64)
+    first = np.empty(m, np.int64)
+    for i in range(m):
+        h = np.uint64(0)
+        for k in range(3):
+            h = (h ^ np.uint64(rows[i, k])) * np.uint64(0x9E3779B97F4A7C15)
+            h ^= h >> np.uint64(29)
+        slot = np.int64(h & np.uint64(size - 1))
+        while True:
+            j = table[slot]
+            if j < 0:
+                table[slot] = i
+                first[i] = i
+                break
+            if rows[j, 0] == rows[i, 0] and rows[j, 1] == rows[i, 1] and rows[j, 2] == rows[i, 2]:
+                first[i] = j
+                break
+            slot = (slot + 1) & (size - 1)
+    return first

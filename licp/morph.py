@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,19 +10,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from licp.alignment import Cloud, align_globally, grip, refine_alignment
-from licp.coarsening import thin
 from licp.correspondence import Matcher, Matches, StageMatcher, State
 from licp.errors import InputError, OverlapError
 from licp.features import HeatCurvature
-from licp.geometry import components, face_normals_areas, vertex_areas
+from licp.geometry import components, vertex_areas
 from licp.intersections import self_intersections
 from licp.landmarks import BoundLandmarks, as_landmarks
 from licp.level import Pyramid
 from licp.mesh import as_mesh
-from licp.quality import assess
-from licp.repair import clean, clean_scan
+from licp.quality import assess_surfaces
+from licp.repair import clean
 from licp.restshape import follow
 from licp.result import MorphResult, StageRecord
+from licp.scan import PreparedScan
 from licp.schedule import Schedule, Stage
 from licp.similarity import Similarity, fit_similarity
 from licp.solver import Backend, ElasticSolver
@@ -47,9 +48,6 @@ _HIDDEN, _HIDDEN_REACH = 0.05, 0.02
 # A scan and a template of one unit do not differ more than this: a face beside a bust, not metres
 # beside millimetres.
 _ONE_UNIT = 8.0
-# Vertex spacing of the scan the search runs on, in parts of the template's size: 2.6 mm of 400.
-# Denser scans are thinned to it for the search, and matches end on the full scan.
-_SPACING = 0.0065
 # Relative accuracy of a linear solve.  The next iteration matches anew, so more buys nothing.
 _SOLVE = 3e-2
 # Stiffness length down to which a first bending goes that tells the pose: 12 mm of 400.  Bending
@@ -239,7 +237,7 @@ class Morpher:
 
         Parameters
         ----------
-        scan : path, trimesh.Trimesh, (vertices, faces) or Mesh
+        scan : path, trimesh.Trimesh, (vertices, faces), Mesh or PreparedScan
             Any unit and pose.
         landmarks : Landmarks or (template ids, positions[, confidence]), optional
             Known pairs.  They pull throughout, and give the start if there are at least four.
@@ -274,10 +272,10 @@ class Morpher:
         OverlapError
             If nothing of the template meets the scan after alignment.
         """
-        watch = _Stopwatch()
         workers = search_threads(threads)
-        scan_mesh = as_mesh(scan, "scan")
-        s = len(scan_mesh.vertices)
+        ready = scan if isinstance(scan, PreparedScan) else PreparedScan(scan)
+        watch = _Stopwatch({"prepare": ready.seconds})
+        s = ready.count
         ignored = _per_vertex(scan_mask, s, "scan_mask", np.bool_)
         if ignored is not None and ignored.all():
             raise InputError("scan_mask ignores every vertex of the scan")
@@ -292,12 +290,9 @@ class Morpher:
         if landmarks is not None:
             marks = as_landmarks(landmarks).bind(self.template, self._clean.index, self._in_body)
         pose = _start(start, marks)
-        watch.lap("read")
-        with one_blas_thread:
-            clean_mesh = clean_scan(scan_mesh.vertices, scan_mesh.faces)
-            full = Surface(clean_mesh.vertices, clean_mesh.faces)
-            watch.lap("prepare")
-
+        with one_blas_thread, ThreadPoolExecutor(1) as aside:
+            # Needed last, and nothing of Python runs in it.
+            tree = aside.submit(lambda: ready.full.triangles) if workers > 1 else None
             if pose == "landmarks":
                 assert marks is not None
                 own = self._to_unit.inverse()
@@ -306,14 +301,14 @@ class Morpher:
                 )
                 poses = [fitted.after(own)]
             elif pose == "global":
-                poses = self._search(full, rigid)
+                poses = self._search(ready.sparse, rigid)
             else:
                 poses = [pose.after(self._to_unit.inverse())]
             pose, matcher = self._settle(
                 poses,
-                full,
-                None if ignored is None else ignored[clean_mesh.source],
-                None if regions is None else regions[clean_mesh.source],
+                ready,
+                None if ignored is None else ignored[ready.source],
+                None if regions is None else regions[ready.source],
                 rigid,
                 workers,
             )
@@ -333,14 +328,13 @@ class Morpher:
             watch.lap("deform")
 
             vertices, state, residual, confidence = self._complete(X, matches, pose)
-            quality = assess(
+            if tree is not None:
+                tree.result()
+            quality = assess_surfaces(
                 pose.apply(self._to_unit.apply(self._clean.vertices)),
-                vertices[self._clean.source],
-                self._clean.faces,
-                full.vertices,
-                full.faces,
-                scan_tree=full.triangles,
-                rest_self_intersections=self._rest_crossings,
+                Surface(vertices[self._clean.source], self._clean.faces),
+                ready.full,
+                self._rest_crossings,
             )
             watch.lap("assess")
         return MorphResult(
@@ -356,7 +350,7 @@ class Morpher:
             backend=self.backend,
             threads=workers,
             seconds=watch.laps,
-            repairs={"template": self._clean.report, "scan": clean_mesh.report},
+            repairs={"template": self._clean.report, "scan": ready.report},
         )
 
     def _deform(
@@ -458,7 +452,7 @@ class Morpher:
     def _settle(
         self,
         poses: list[Similarity],
-        full: Surface,
+        scan: PreparedScan,
         ignored: Bools | None,
         labels: Ints | None,
         rigid: bool,
@@ -467,7 +461,15 @@ class Morpher:
         """Refine the poses; the one that explains most, with the scan in the unit frame."""
         best, agreement = None, -np.inf
         for pose in poses:
-            matcher = self._matcher(full.moved(pose.inverse()), ignored, labels, workers)
+            target, fine = scan.seen_from(pose)
+            matcher = Matcher(
+                target,
+                HeatCurvature(target.vertices, target.faces).of(target.vertices, target.normals),
+                fine=fine,
+                ignored=ignored if ignored is None or fine is None else ignored[fine[1]],
+                labels=labels if labels is None or fine is None else labels[fine[1]],
+                workers=workers,
+            )
             self._check_overlap(matcher)
             move, agreed = self._refine(matcher, rigid)
             if agreed > agreement:
@@ -475,23 +477,6 @@ class Morpher:
                 best = pose.after(move), matcher.moved(move.inverse())
         assert best is not None
         return best
-
-    def _matcher(
-        self, full: Surface, ignored: Bools | None, labels: Ints | None, workers: int
-    ) -> Matcher:
-        """The scan in the unit frame, ready to be matched."""
-        area = face_normals_areas(full.vertices, full.faces)[1].sum()
-        target, fine = full, None
-        if np.sqrt(area / len(full.vertices)) < 0.6 * _SPACING:
-            at, faces, cell = thin(full.vertices, full.faces, _SPACING)
-            # Nothing is left of what a wrong start has made tiny: that is for the overlap to tell.
-            if len(faces):
-                target = full.thinned(at, faces, cell)
-                fine = full, at
-                ignored = None if ignored is None else ignored[at]
-                labels = None if labels is None else labels[at]
-        features = HeatCurvature(target.vertices, target.faces).of(target.vertices, target.normals)
-        return Matcher(target, features, fine=fine, ignored=ignored, labels=labels, workers=workers)
 
     def _refine(self, matcher: Matcher, rigid: bool) -> tuple[Similarity, float]:
         """Small similarity of the template that settles it on the scan, and how well it fits."""
@@ -598,17 +583,19 @@ def morph(
     >>> bool(abs(result.similarity.scale - 70.0) < 1.0), result.vertices.shape
     (True, (642, 3))
     """
-    morpher = Morpher(
-        template,
-        schedule=schedule,
-        data_weights=data_weights,
-        stiffness=stiffness,
-        mask=mask,
-        labels=labels,
-        backend=backend,
-    )
+    with ThreadPoolExecutor(1) as aside:
+        ready = aside.submit(PreparedScan, scan)
+        morpher = Morpher(
+            template,
+            schedule=schedule,
+            data_weights=data_weights,
+            stiffness=stiffness,
+            mask=mask,
+            labels=labels,
+            backend=backend,
+        )
     return morpher.morph(
-        scan,
+        ready.result(),
         landmarks=landmarks,
         start=start,
         rigid=rigid,
@@ -632,8 +619,8 @@ class _Shape:
 
 
 class _Stopwatch:
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
+    def __init__(self, laps: dict[str, float]) -> None:
+        self.laps = dict(laps)
         self._last = time.perf_counter()
 
     def lap(self, name: str) -> None:

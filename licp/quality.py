@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from licp.closest import Border, TriangleTree, _frozen, _tree_of
+from licp.closest import TriangleTree, _frozen, _tree_of
 from licp.errors import InputError, MeshError
 from licp.geometry import (
     _faces,
@@ -21,9 +21,9 @@ from licp.geometry import (
     edges,
     face_normals_areas,
     vertex_areas,
-    vertex_normals,
 )
 from licp.intersections import self_intersections
+from licp.surface import Surface
 
 __all__ = [
     "Distances",
@@ -32,6 +32,7 @@ __all__ = [
     "SurfaceDistances",
     "area_distortion",
     "assess",
+    "assess_surfaces",
     "edge_distortion",
     "flipped_faces",
     "surface_distances",
@@ -42,6 +43,8 @@ Bools = NDArray[np.bool_]
 
 # Ratios beyond this (or of lengths that are zero) all mean "collapsed" and stay finite.
 _COLLAPSE = 1e6
+# Defaults of `surface_distances`, which says why.
+_SAMPLES, _REACH = 10_000, 0.01
 
 
 @dataclass(frozen=True)
@@ -131,9 +134,6 @@ def assess(
     faces: ArrayLike,
     scan_vertices: ArrayLike,
     scan_faces: ArrayLike,
-    *,
-    scan_tree: TriangleTree | None = None,
-    rest_self_intersections: int | None = None,
 ) -> Quality:
     """Measure the fit of a template to a scan.
 
@@ -147,10 +147,6 @@ def assess(
         Triangles of the template.
     scan_vertices, scan_faces : (s, 3) float, (t, 3) int
         The scan; vertices that no triangle uses do not count.
-    scan_tree : TriangleTree, optional
-        The tree of the scan, if there is one already.
-    rest_self_intersections : int, optional
-        Their number, if it is known already: it belongs to the template alone.
 
     Returns
     -------
@@ -177,18 +173,33 @@ def assess(
     (0, 0, 1.0)
     """
     V0, V1, F = _shapes(rest_vertices, vertices, faces)
+    scan = Surface(*_shape(scan_vertices, scan_faces))
+    return assess_surfaces(V0, Surface(V1, F), scan, len(self_intersections(V0, F)))
+
+
+def assess_surfaces(
+    rest_vertices: Floats, fit: Surface, scan: Surface, rest_self_intersections: int
+) -> Quality:
+    """Like :func:`assess`, of surfaces that are there already.
+
+    Parameters
+    ----------
+    rest_vertices : (n, 3) float64
+        The template before.
+    fit, scan : Surface
+        The template after, and the scan in the same frame.
+    rest_self_intersections : int
+        Of the template before.
+    """
+    V0, V1, F = rest_vertices, fit.vertices, fit.faces
     rest, new, scale = _areas(V0, V1, F)
-    tree = TriangleTree(V1, F)
-    surface = surface_distances(V1, F, scan_vertices, scan_faces, tree=tree, scan_tree=scan_tree)
-    if rest_self_intersections is None:
-        rest_self_intersections = len(self_intersections(V0, F))
     return Quality(
-        **vars(surface),
+        **vars(_distances(fit, scan, _SAMPLES, _REACH)),
         flipped_faces=int(flipped_faces(V0, V1, F).sum()),
-        self_intersections=len(self_intersections(V1, F, tree)),
+        self_intersections=len(self_intersections(V1, F, fit.triangles)),
         rest_self_intersections=rest_self_intersections,
         scale=scale,
-        edge_distortion=_edge_distortion(V0, V1, F, scale),
+        edge_distortion=_edge_distortion(V0, V1, fit.edges[0], scale),
         area_distortion=_area_distortion(rest, new, scale),
     )
 
@@ -199,8 +210,8 @@ def surface_distances(
     scan_vertices: ArrayLike,
     scan_faces: ArrayLike,
     *,
-    samples: int = 10_000,
-    reach: float = 0.01,
+    samples: int = _SAMPLES,
+    reach: float = _REACH,
     tree: TriangleTree | None = None,
     scan_tree: TriangleTree | None = None,
 ) -> SurfaceDistances:
@@ -241,39 +252,38 @@ def surface_distances(
     """
     if samples < 1 or not reach > 0:
         raise InputError(f"samples and reach must be positive, not {samples} and {reach}")
-    V, F = _shape(vertices, faces)
-    S, G = _shape(scan_vertices, scan_faces)
-    weight = vertex_areas(V, F)
-    limit = reach * np.sqrt(weight.sum())
-    used = np.flatnonzero(weight)
-    normals = vertex_normals(V, F)
-    forward = _measure(V[used], normals[used], weight[used], S, G, scan_tree, limit)
+    fit = Surface(*_shape(vertices, faces))
+    scan = Surface(*_shape(scan_vertices, scan_faces))
+    for surface, known in ((fit, tree), (scan, scan_tree)):
+        if known is not None:
+            surface.__dict__["triangles"] = _tree_of(surface.vertices, surface.faces, known)
+    return _distances(fit, scan, samples, reach)
 
-    weight = vertex_areas(S, G)
+
+def _distances(fit: Surface, scan: Surface, samples: int, reach: float) -> SurfaceDistances:
+    weight = vertex_areas(fit.vertices, fit.faces)
+    limit = reach * np.sqrt(weight.sum())
+    forward = _measure(fit, np.flatnonzero(weight), weight, scan, limit)
+
+    weight = vertex_areas(scan.vertices, scan.faces)
     used = np.flatnonzero(weight)
     count = min(samples, len(used))
     used = used[np.arange(count) * len(used) // max(count, 1)]
-    normals = vertex_normals(S, G)
-    backward = _measure(S[used], normals[used], weight[used], V, F, tree, limit)
+    backward = _measure(scan, used, weight, fit, limit)
     return SurfaceDistances(forward[0], backward[0], forward[1], backward[1])
 
 
 def _measure(
-    points: Floats,
-    normals: Floats,
-    weight: Floats,
-    V: Floats,
-    F: NDArray[np.int64],
-    tree: TriangleTree | None,
-    limit: float,
+    of: Surface, some: NDArray[np.int64], weight: Floats, to: Surface, limit: float
 ) -> tuple[Distances | None, float]:
-    """Distances of weighted points to a surface, and the part of them within the limit."""
-    distance, face, barycentric = _tree_of(V, F, tree).query(points)
-    foot_normals = np.einsum("qk,qki->qi", barycentric, vertex_normals(V, F)[F[face]])
-    counts = np.einsum("qi,qi->q", normals, foot_normals) >= 0
-    counts &= ~Border(F, len(V)).holds(face, barycentric)
+    """Distances of some vertices to the other surface, and the part of them within the limit."""
+    distance, face, barycentric = to.triangles.query(of.vertices[some])
+    foot_normals = np.einsum("qk,qki->qi", barycentric, to.normals[to.faces[face]])
+    counts = np.einsum("qi,qi->q", of.normals[some], foot_normals) >= 0
+    counts &= ~to.border.holds(face, barycentric)
     if not counts.any():
         return None, 0.0
+    weight = weight[some]
     near = counts & (distance <= limit)
     median, p95 = _percentiles(distance[counts], weight[counts], 50, 95)
     found = Distances(median, p95, float(distance[counts].max()))
@@ -425,7 +435,7 @@ def edge_distortion(rest_vertices: ArrayLike, vertices: ArrayLike, faces: ArrayL
     2.0
     """
     V0, V1, F = _shapes(rest_vertices, vertices, faces)
-    return _edge_distortion(V0, V1, F, _areas(V0, V1, F)[2])
+    return _edge_distortion(V0, V1, edges(F)[0], _areas(V0, V1, F)[2])
 
 
 def area_distortion(rest_vertices: ArrayLike, vertices: ArrayLike, faces: ArrayLike) -> Distortion:
@@ -450,8 +460,8 @@ def _areas(V0: Floats, V1: Floats, F: NDArray[np.int64]) -> tuple[Floats, Floats
     return rest, new, float(np.exp(0.5 * median))
 
 
-def _edge_distortion(V0: Floats, V1: Floats, F: NDArray[np.int64], scale: float) -> Distortion:
-    a, b = edges(F)[0].T
+def _edge_distortion(V0: Floats, V1: Floats, E: NDArray[np.int64], scale: float) -> Distortion:
+    a, b = E.T
     rest, new = (np.linalg.norm(V[a] - V[b], axis=1) for V in (V0, V1))
     return _distortion(rest, new / scale)
 

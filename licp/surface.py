@@ -7,7 +7,15 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from licp.closest import Border, TriangleTree, closest_on_incident
-from licp.geometry import border_vertices, vertex_faces, vertex_neighbours, vertex_normals
+from licp.geometry import (
+    _first_equal,
+    _neighbours,
+    face_edges,
+    face_normals_areas,
+    grouped_faces,
+    vertex_faces,
+    vertex_normals,
+)
 from licp.similarity import Similarity
 
 __all__ = ["Surface", "even_subset", "nearest", "spatial_order"]
@@ -46,15 +54,33 @@ class Surface:
         self.faces = faces
         self.normals = vertex_normals(vertices, faces)
 
+    @property
+    def size(self) -> float:
+        """Root of the area."""
+        return float(np.sqrt(face_normals_areas(self.vertices, self.faces)[1].sum()))
+
+    @property
+    def spacing(self) -> float:
+        """Root of the mean area of a vertex."""
+        return self.size / float(np.sqrt(len(self.vertices)))
+
+    @cached_property
+    def edges(self) -> tuple[Ints, Ints, Ints]:
+        """Of :func:`licp.geometry.face_edges`."""
+        return face_edges(self.faces)
+
     @cached_property
     def at_border(self) -> Bools:
         """Vertices at an end of a border edge, (n,)."""
-        return border_vertices(self.faces, len(self.vertices))
+        pairs, counts, _ = self.edges
+        flags = np.zeros(len(self.vertices), bool)
+        flags[pairs[counts == 1].ravel()] = True
+        return flags
 
     @cached_property
     def border(self) -> Border:
         """Tells which points of the surface lie on its border."""
-        return Border(self.faces, len(self.vertices))
+        return Border(self.faces, len(self.vertices), self.edges)
 
     @cached_property
     def incidence(self) -> tuple[Ints, Ints]:
@@ -64,7 +90,7 @@ class Surface:
     @cached_property
     def neighbours(self) -> tuple[Ints, Ints]:
         """Vertices next to each one as compressed rows."""
-        return vertex_neighbours(self.faces, len(self.vertices))
+        return _neighbours(self.edges[0], len(self.vertices))
 
     @cached_property
     def points(self) -> KDTree:
@@ -121,16 +147,17 @@ class Surface:
         low = self.vertices.min(0)
         cell = np.floor((self.vertices - low) / spacing).astype(np.int64)
         octant = ((self.normals > 0) @ np.array([1, 2, 4])).astype(np.int64)
-        width = cell.max(0) + 1
-        key = ((cell[:, 0] * width[1] + cell[:, 1]) * width[2] + cell[:, 2]) * 8 + octant
-        _, group, count = np.unique(key, return_inverse=True, return_counts=True)
+        cell[:, 0] = 8 * cell[:, 0] + octant
+        first = _first_equal(cell)
+        kinds = np.flatnonzero(first == np.arange(len(first)))
+        # Numbered by place, so that the order of the vertices does not matter.
+        rank = np.empty(len(first), np.int64)
+        rank[kinds[np.lexsort(cell[kinds].T)]] = np.arange(len(kinds))
+        group = rank[first]
+        count = np.bincount(group)
         mean = _sums(self.vertices, group, len(count)) / count[:, None]
-        F = group[self.faces]
-        F = F[(F[:, 0] != F[:, 1]) & (F[:, 1] != F[:, 2]) & (F[:, 2] != F[:, 0])]
+        F = grouped_faces(self.faces, group)
         n = len(mean)
-        a, b, c = np.sort(F, axis=1).T
-        _, first = np.unique((a * n + b) * n + c, return_index=True)
-        F = F[np.sort(first)]
         used = np.zeros(n, bool)
         used[F.ravel()] = True
         coarse = Surface(mean[used], (np.cumsum(used) - 1)[F])

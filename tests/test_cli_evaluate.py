@@ -162,9 +162,7 @@ def test_truth_is_judged_better_than_the_fits(done: Path, tmp_path: Path) -> Non
 
 def test_painted_annotations(done: Path, whole: tuple[Path, Result], tmp_path: Path) -> None:
     painted = tmp_path / "painted"
-    shutil.copytree(
-        done / "tree" / "annotations", painted, ignore=shutil.ignore_patterns("*.json")
-    )
+    shutil.copytree(done / "tree" / "annotations", painted, ignore=shutil.ignore_patterns("*.json"))
     (painted / "colours.json").write_text(json.dumps(CONTOUR_COLOURS))
     result = run(done, "-A", "--annotations", str(painted), "-o", str(tmp_path / "e"), "-q")
     assert result.exit_code == 0, result.output

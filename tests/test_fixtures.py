@@ -58,10 +58,13 @@ def border_loops(f: Int) -> list[set[int]]:
     border = unique[count == 1]
     assert (np.bincount(border.ravel())[np.unique(border)] == 2).all()
     n = int(f.max()) + 1
-    label = connected_components(coo_array((np.ones(len(border)), border.T), shape=(n, n)),
-                                 False)[1]
-    return [set(np.unique(border[label[border[:, 0]] == k]).tolist())
-            for k in np.unique(label[border[:, 0]])]
+    label = connected_components(coo_array((np.ones(len(border)), border.T), shape=(n, n)), False)[
+        1
+    ]
+    return [
+        set(np.unique(border[label[border[:, 0]] == k]).tolist())
+        for k in np.unique(label[border[:, 0]])
+    ]
 
 
 def aligned(a: Array, b: Array) -> Array:
@@ -108,13 +111,16 @@ def test_template_is_an_oriented_manifold_with_four_openings(resolution: int) ->
     edges = len(np.unique(np.sort(directed_edges(f), 1), axis=0))
     assert len(v) - edges + len(f) == 2 - 4
     wanted = [set(curves["neck_border"].tolist())]
-    wanted += [set(np.r_[curves[f"upper_{part}"], curves[f"lower_{part}"]].tolist())
-               for part in ("lid_left", "lid_right", "lip_inner")]
+    wanted += [
+        set(np.r_[curves[f"upper_{part}"], curves[f"lower_{part}"]].tolist())
+        for part in ("lid_left", "lid_right", "lip_inner")
+    ]
     assert sorted(map(sorted, border_loops(f))) == sorted(map(sorted, wanted))
 
     corner = v[f]
-    area = 0.5 * np.linalg.norm(np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]),
-                                axis=1)
+    area = 0.5 * np.linalg.norm(
+        np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]), axis=1
+    )
     edge = np.linalg.norm(np.roll(corner, -1, 1) - corner, axis=2)
     assert (4 * np.sqrt(3) * area / (edge**2).sum(1)).min() > 0.04  # 1 is equilateral
     assert edge.min() > 0.03
@@ -147,8 +153,9 @@ def test_lips_part_at_the_slit_only() -> None:
     upper, lower = mean.curves["upper_lip_inner"], mean.curves["lower_lip_inner"]
     assert set(upper.tolist()) & set(lower.tolist()) == {upper[0], upper[-1]}
     edges = {tuple(e) for e in np.sort(directed_edges(mean.faces), 1).tolist()}
-    assert not any(tuple(sorted((a, b))) in edges
-                   for a in upper[1:-1].tolist() for b in lower[1:-1].tolist())
+    assert not any(
+        tuple(sorted((a, b))) in edges for a in upper[1:-1].tolist() for b in lower[1:-1].tolist()
+    )
     middle = mean.landmarks[[62, 66]]
     closed, opened = head(), head(None, {"jaw_open": 1.0})
     assert np.ptp(closed[middle, 1]) < 1.5
@@ -167,12 +174,21 @@ def test_it_is_a_head() -> None:
     assert v[:, 2].argmax() == mean.landmarks[30] or marks[30, 2] > v[:, 2].max() - 2  # nose tip
     assert (np.diff(marks[:17, 0]) > 0).all()  # jaw: from the subject's right to the left
     assert (marks[36:42, 0] < 0).all() and (marks[42:48, 0] > 0).all()
-    height = [marks[19, 1], marks[37, 1], marks[41, 1], marks[30, 1], marks[33, 1], marks[51, 1],
-              marks[57, 1], marks[8, 1]]
+    height = [
+        marks[19, 1],
+        marks[37, 1],
+        marks[41, 1],
+        marks[30, 1],
+        marks[33, 1],
+        marks[51, 1],
+        marks[57, 1],
+        marks[8, 1],
+    ]
     assert (np.diff(height) < 0).all()
     assert np.linalg.norm(marks[36:42].mean(0) - marks[42:48].mean(0)) == pytest.approx(63, abs=3)
-    nostril = v[(np.abs(v[:, 0]) > 4) & (np.abs(v[:, 0]) < 9) & (v[:, 2] > 92)
-                & (np.abs(v[:, 1] + 24) < 8)]
+    nostril = v[
+        (np.abs(v[:, 0]) > 4) & (np.abs(v[:, 0]) < 9) & (v[:, 2] > 92) & (np.abs(v[:, 1] + 24) < 8)
+    ]
     assert len(nostril) > 10
 
     ear = v[mean.regions["ear_left"]]
@@ -207,15 +223,20 @@ def test_every_parameter_moves_its_own_way() -> None:
 
 def test_heads_differ_by_millimetres_as_real_ones_do() -> None:
     rng, mean = np.random.default_rng(0), head(resolution=1000)
-    error = [np.linalg.norm(aligned(head(random_identity(rng), resolution=1000), mean) - mean,
-                            axis=1).mean() for _ in range(20)]
+    error = [
+        np.linalg.norm(
+            aligned(head(random_identity(rng), resolution=1000), mean) - mean, axis=1
+        ).mean()
+        for _ in range(20)
+    ]
     assert 3 < np.median(error) < 8
 
 
 def test_all_resolutions_sample_one_surface() -> None:
     identity = random_identity(np.random.default_rng(1))
-    np.testing.assert_allclose(surface(layout(1000).domain, identity),
-                               head(identity, resolution=1000), atol=1e-9)
+    np.testing.assert_allclose(
+        surface(layout(1000).domain, identity), head(identity, resolution=1000), atol=1e-9
+    )
     fine, coarse = head(identity), head(identity, resolution=1000)
     error = plane_distance(coarse, fine, template(5000).faces)
     assert np.median(error) < 0.15 and np.quantile(error, 0.95) < 1.5
@@ -240,8 +261,9 @@ def test_truth_is_the_head_and_lies_on_the_scan(clean: Scan) -> None:
     error = plane_distance(clean.truth[clean.covered], clean.vertices, clean.faces)
     assert np.median(error) < 0.1 and np.quantile(error, 0.95) < 0.8
     assert 0.85 < clean.covered.mean() < 0.99
-    gap = np.linalg.norm(clean.vertices[clean.landmarks]
-                         - clean.truth[template().landmarks], axis=1)
+    gap = np.linalg.norm(
+        clean.vertices[clean.landmarks] - clean.truth[template().landmarks], axis=1
+    )
     assert np.median(gap) < 2.5
 
 
@@ -268,8 +290,7 @@ def test_scan_misses_what_no_camera_sees(clean: Scan) -> None:
 
 def test_options_do_what_they_say() -> None:
     def one(**changes: object) -> Scan:
-        options = ScanOptions(**{"vertices": 4000, "texture_size": 64, "tilt": 0.0,
-                                 **changes})  # type: ignore[arg-type]
+        options = ScanOptions(**{"vertices": 4000, "texture_size": 64, "tilt": 0.0, **changes})  # type: ignore[arg-type]
         return scan(None, None, np.random.default_rng(2), options, 1000)
 
     mean = template(1000)
@@ -292,8 +313,13 @@ def test_options_do_what_they_say() -> None:
 
     metres = one(unit=0.001)
     np.testing.assert_allclose(metres.vertices * 1000, plain.vertices, rtol=0, atol=1e-9)
-    talking = scan(None, {"jaw_open": 1.0}, np.random.default_rng(2),
-                   ScanOptions(vertices=4000, texture_size=64), 1000)
+    talking = scan(
+        None,
+        {"jaw_open": 1.0},
+        np.random.default_rng(2),
+        ScanOptions(vertices=4000, texture_size=64),
+        1000,
+    )
     lips = upright(talking, talking.truth[mean.landmarks[[62, 66]]])
     between = nearest(lips.mean(0), upright(talking, talking.vertices))[0]
     assert between > 5
@@ -323,7 +349,12 @@ def test_headspace_folder_reads_back(tmp_path: Path) -> None:
     root = path.stem
     assert len(root) == 12 and root.isdigit()
     assert {p.name for p in folder.iterdir()} == {
-        f"{root}.obj", f"{root}.mtl", f"{root}.bmp", f"ldmks{root}.txt", "subject.txt"}
+        f"{root}.obj",
+        f"{root}.mtl",
+        f"{root}.bmp",
+        f"ldmks{root}.txt",
+        "subject.txt",
+    }
     assert f"map_Kd {root}.bmp" in (folder / f"{root}.mtl").read_text()
     v, faces, _ = read_obj(path)
     np.testing.assert_allclose(v, result.vertices, atol=1e-3)
@@ -339,9 +370,18 @@ def test_headspace_folder_reads_back(tmp_path: Path) -> None:
 
     lines = (folder / "subject.txt").read_text().splitlines()
     about = dict(line.split(":", 1) for line in lines)
-    assert {"id", "gender", "age", "declaredethnicGroup", "beardDescriptor", "expression",
-            "moustacheDescriptor", "spectaclesFlag", "underChinHoleFlag",
-            "qualityDescriptor"} <= set(about)
+    assert {
+        "id",
+        "gender",
+        "age",
+        "declaredethnicGroup",
+        "beardDescriptor",
+        "expression",
+        "moustacheDescriptor",
+        "spectaclesFlag",
+        "underChinHoleFlag",
+        "qualityDescriptor",
+    } <= set(about)
     assert about["id"] == "00007" and int(about["age"]) > 0
 
     stood = (v - v.mean(0)) @ UPRIGHT_FROM_RAW.T
@@ -357,11 +397,14 @@ def test_headspace_folder_reads_back(tmp_path: Path) -> None:
 def test_headspace_quirks(tmp_path: Path) -> None:
     def files(name: str, *quirks: str) -> dict[str, Path]:
         write_subject(tmp_path / name, 3, 1, quirks, vertices=1500)
-        return {p.suffix if p.suffix != ".txt" else p.name.lstrip("0123456789")[:5]: p
-                for p in (tmp_path / name).iterdir()}
+        return {
+            p.suffix if p.suffix != ".txt" else p.name.lstrip("0123456789")[:5]: p
+            for p in (tmp_path / name).iterdir()
+        }
 
-    poor = files("poor", "missing_texture", "missing_landmarks", "empty_age", "person_file",
-                 "truncated_obj")
+    poor = files(
+        "poor", "missing_texture", "missing_landmarks", "empty_age", "person_file", "truncated_obj"
+    )
     assert set(poor) == {".obj", ".mtl", "perso"}
     assert "age:\n" in poor["perso"].read_text()
     assert not poor[".obj"].read_text().endswith("\n")
@@ -393,8 +436,20 @@ def test_headspace_versions_differ_in_one_subject(tmp_path: Path) -> None:
 
 
 def test_command_writes_a_tree_with_all_that_belongs_to_it(tmp_path: Path) -> None:
-    main(["tree", str(tmp_path), "4", "9", "--vertices", "1000", "--resolution", "1000",
-          "--version", "v01"])
+    main(
+        [
+            "tree",
+            str(tmp_path),
+            "4",
+            "9",
+            "--vertices",
+            "1000",
+            "--resolution",
+            "1000",
+            "--version",
+            "v01",
+        ]
+    )
     subjects = tmp_path / "headspaceOnline" / "subjects"
     assert {p.name for p in subjects.iterdir()} == {"00001", "01400", "01518"}
     assert len(json.loads((tmp_path / "quirks.json").read_text())) == 1
@@ -415,8 +470,12 @@ def test_command_writes_a_tree_with_all_that_belongs_to_it(tmp_path: Path) -> No
 
 def test_command_writes_scans_with_truth(tmp_path: Path) -> None:
     main(["scans", str(tmp_path), "1", "9", "--vertices", "1500", "--resolution", "1000"])
-    assert {p.name for p in tmp_path.iterdir()} == {"template.obj", "scan_000.ply", "gt_000.npz",
-                                                    "meta.json"}
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "template.obj",
+        "scan_000.ply",
+        "gt_000.npz",
+        "meta.json",
+    }
     truth = np.load(tmp_path / "gt_000.npz")
     assert truth["gt_vertices"].shape == template(1000).vertices.shape
     np.testing.assert_allclose(truth["R"] @ truth["R"].T, np.eye(3), atol=1e-12)
@@ -447,6 +506,7 @@ def test_embedded_demo_is_whole() -> None:
     assert 0.8 < truth["covered"].mean() < 1
     distance = nearest(truth["gt_vertices"][truth["covered"]], scanned)[0]
     assert distance.max() < 5 and np.median(distance) > 0.3
-    ends = np.linalg.norm(scanned[truth["scan_landmarks"]]
-                          - truth["gt_vertices"][truth["template_landmarks"]], axis=1)
+    ends = np.linalg.norm(
+        scanned[truth["scan_landmarks"]] - truth["gt_vertices"][truth["template_landmarks"]], axis=1
+    )
     assert np.median(ends) < 3

@@ -36,9 +36,7 @@ SUBJECTS = 10
 @pytest.fixture(scope="module")
 def people() -> list[Floats]:
     rng = np.random.default_rng(0)
-    return [
-        head(random_identity(rng), random_expression(rng), 1000) for _ in range(SUBJECTS)
-    ]
+    return [head(random_identity(rng), random_expression(rng), 1000) for _ in range(SUBJECTS)]
 
 
 def judge(people: Sequence[Floats], morphs: Sequence[Floats]) -> dict[str, Agreement]:
@@ -141,7 +139,7 @@ def test_formulas_on_parallel_lines() -> None:
     line = np.linspace([0.0, 0, 0], [10, 0, 0], 41)
     lines = [np.add(line, [0, y, 0]) for y in (0.0, 2.0, 3.0)]
     found = annotation_agreement(lines, 200.0, width=0.01)
-    k = np.exp(-np.array([2.0, 3.0, 1.0]) ** 2 / (2 * 2.0**2))
+    k = np.exp(-(np.array([2.0, 3.0, 1.0]) ** 2) / (2 * 2.0**2))
     assert found.width == 2.0
     np.testing.assert_allclose(found.matrix, [[1, k[0], k[1]], [k[0], 1, k[2]], [k[1], k[2], 1]])
     assert found.density == pytest.approx(k.mean())

@@ -1,6 +1,5 @@
 """Landmark errors, distances by region, REALY's protocol, and quality of shape models."""
 
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -72,9 +71,7 @@ def test_regions_of_offset_planes_both_ways() -> None:
     x, y = np.meshgrid(np.arange(9.0), np.arange(9.0))
     grid = np.stack([x, y, 0 * x], -1).reshape(-1, 3)
     i = (np.arange(8)[:, None] * 9 + np.arange(8)).ravel()
-    faces = np.concatenate(
-        [np.stack([i, i + 1, i + 10], 1), np.stack([i, i + 10, i + 9], 1)]
-    )
+    faces = np.concatenate([np.stack([i, i + 1, i + 10], 1), np.stack([i, i + 10, i + 9], 1)])
     left = np.flatnonzero(grid[:, 0] <= 4)
     scan = grid + np.where(grid[:, :1] <= 4, 0.25, 0.5) * [0, 0, 1]
     found = region_distances((grid, faces), (scan, faces), {"left": left})["left"]

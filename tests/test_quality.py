@@ -14,10 +14,12 @@ from licp.errors import InputError, MeshError
 from licp.quality import (
     area_distortion,
     assess,
+    assess_surfaces,
     edge_distortion,
     flipped_faces,
     surface_distances,
 )
+from licp.surface import Surface
 
 SPHERE = trimesh.creation.icosphere(4)  # flat by 1 - cos(2 degrees) of the radius at most
 R = Rotation.from_rotvec([0.3, -1.2, 0.7]).as_matrix()
@@ -258,7 +260,8 @@ def test_assess_counts_what_the_fit_added():
     fit[n:, 0] -= 1
     q = assess(two, fit, both, fit, both)
     assert q.rest_self_intersections == 0 and q.self_intersections > 50
-    assert assess(two, fit, both, fit, both, rest_self_intersections=7) == dataclasses.replace(
+    surface = Surface(fit, both)
+    assert assess_surfaces(two, surface, surface, 7) == dataclasses.replace(
         q, rest_self_intersections=7
     )
 

@@ -1,0 +1,95 @@
+"""A scan, prepared once for any number of templates."""
+
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from licp.coarsening import thinned
+from licp.mesh import as_mesh
+from licp.repair import RepairReport, clean_scan
+from licp.similarity import Similarity
+from licp.surface import Surface
+
+__all__ = ["PreparedScan"]
+
+Ints = NDArray[np.int64]
+
+# Vertex spacing that a search runs on, in parts of the size of what is searched: 2.6 mm of 400.
+# Denser scans are thinned to it, and matches end on the full scan.
+_SPACING = 0.0065
+# They are thinned by their own size, before the pose is known, and again where that was too much
+# for the template: a head on a bust.
+_TOO_SPARSE = 1.3
+
+
+class PreparedScan:
+    """A scan that is checked, repaired and thinned.  Immutable.
+
+    Parameters
+    ----------
+    scan : path, trimesh.Trimesh, (vertices, faces) or Mesh
+        Any unit and pose.
+
+    Attributes
+    ----------
+    count : int
+        Vertices of the scan as it was given.
+    source : (k,) int64
+        Those of them that are left, in the order of ``full``.
+    report : RepairReport
+    full : Surface
+        Repaired, in the frame of the scan.
+    sparse : Surface
+        The same, thinned for searching.
+    kept : (c,) int64 or None
+        Vertices of ``full`` that are those of ``sparse``; None if the two are one.
+    seconds : float
+        Wall clock that all this took.
+
+    Raises
+    ------
+    MeshError, MeshFileError
+        If the scan cannot be used.
+
+    Examples
+    --------
+    >>> import trimesh
+    >>> scan = PreparedScan(trimesh.creation.icosphere(7))
+    >>> scan.count, len(scan.kept) < 30_000
+    (163842, True)
+    """
+
+    def __init__(self, scan: Any) -> None:
+        begun = time.perf_counter()
+        mesh = as_mesh(scan, "scan")
+        clean = clean_scan(mesh.vertices, mesh.faces)
+        self.count = len(mesh.vertices)
+        self.source: Ints = clean.source
+        self.report: RepairReport = clean.report
+        self.full = Surface(clean.vertices, clean.faces)
+        self.sparse, self.kept = thinned(self.full, _SPACING * self.full.size)
+        self.seconds = time.perf_counter() - begun
+
+    def seen_from(self, pose: Similarity) -> tuple[Surface, tuple[Surface, Ints] | None]:
+        """The scan in the frame of a template of size one, thinned to fit that.
+
+        Parameters
+        ----------
+        pose : Similarity
+            From that frame to the scan's.
+
+        Returns
+        -------
+        target : Surface
+        fine : tuple or None
+            The full scan in the same frame and the vertices of it that are those of the target;
+            None if the two are one.
+        """
+        target, kept = self.sparse, self.kept
+        if kept is not None and target.spacing > _TOO_SPARSE * _SPACING * pose.scale:
+            target, kept = thinned(self.full, _SPACING * pose.scale)
+        back = pose.inverse()
+        fine = None if kept is None else (self.full.moved(back), kept)
+        return target.moved(back), fine
