@@ -5,10 +5,12 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from functools import partial
+from multiprocessing import resource_tracker
 from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any
 
@@ -94,16 +96,15 @@ class WorkerPool(Executor):
             self._retire()
         if wait:
             self._ended.wait()
-            for process in self._context.started:
-                process.join()
+            self._context.join()
 
     def kill(self) -> None:
         """End the workers now; what they are doing is lost."""
         with self._lock:
             self.shutdown(wait=False, cancel_futures=True)
-            for process in self._context.started:
-                process.kill()
-        self.shutdown()
+            self._context.kill()
+        # Not for the jobs: an interrupt may have come between a job's start and the note of it.
+        self._context.join()
 
     def _worker(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(1, mp_context=self._context, initializer=_serve)
@@ -149,17 +150,36 @@ class _Process(SpawnProcess):
     """A process that finds one thread in its environment before it imports anything."""
 
     def start(self) -> None:
-        with _starting:
-            before = {name: os.environ.get(name) for name in _ONE_THREAD}
-            os.environ.update(_ONE_THREAD)
-            try:
-                super().start()
-            finally:
-                for name, value in before.items():
-                    if value is None:
-                        del os.environ[name]
-                    else:
-                        os.environ[name] = value
+        with _starting, _environment(_ONE_THREAD), _interrupts_held():
+            super().start()
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Keep Ctrl-C from processes that start, who inherit this, while they cannot ignore it yet."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # would be started with the first process, and let them in
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _Context(SpawnContext):
@@ -167,12 +187,25 @@ class _Context(SpawnContext):
 
     def __init__(self) -> None:
         super().__init__()
-        self.started: list[_Process] = []
+        self._made: list[_Process] = []
 
     def Process(self, *args: Any, **kwargs: Any) -> _Process:  # type: ignore[override] # noqa: N802
         process = _Process(*args, **kwargs)
-        self.started.append(process)
+        self._made.append(process)
         return process
+
+    def kill(self) -> None:
+        """End all of them that have started."""
+        for process in self._started():
+            process.kill()
+
+    def join(self) -> None:
+        """Wait for the end of all of them that have started."""
+        for process in self._started():
+            process.join()
+
+    def _started(self) -> list[_Process]:
+        return [process for process in self._made if process.pid is not None]
 
 
 def _serve() -> None:

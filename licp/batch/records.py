@@ -110,11 +110,29 @@ class Records:
         self.replaced = older is not None and older.get("digest") != self.digest
         if older is None or self.replaced:
             _write(path, manifest)
-        self._sources: dict[str, Any] = {}
-        self.rows: dict[str, Row] = {}
-        self.failures: dict[str, Row] = {}
-        for path in sorted((folder / "reports").glob("*.json")):
-            self._take(path.stem, _read(path))
+        self.reload()
+
+    def reload(self) -> None:
+        """Know what lies in the folder, and nothing else.
+
+        Reports are believed if they were made under this manifest and their mesh is whole.  Workers
+        that were stopped may have written more of them than they could say.
+        """
+        rows: dict[str, Row] = {}
+        failures: dict[str, Row] = {}
+        sources: dict[str, Any] = {}
+        for path in sorted((self.folder / "reports").glob("*.json")):
+            key, report = path.stem, _read(path)
+            try:
+                if report["key"] != key or report["manifest"] != self.digest:
+                    continue
+                if "failure" in report:
+                    failures[key] = _failure_row(report["failure"])
+                elif report["mesh"] == _mesh_entry(self.mesh(key)):
+                    rows[key], sources[key] = _row(report), report["source"]
+            except (OSError, KeyError, TypeError):  # half a report, or no mesh
+                continue
+        self.rows, self.failures, self._sources = rows, failures, sources
 
     def mesh(self, key: str) -> Path:
         """Where the mesh of a scan goes."""
@@ -156,19 +174,6 @@ class Records:
         data = io.BytesIO()
         parquet.write_table(pyarrow.Table.from_pylist(rows, schema), data)
         write_file(self.folder / "quality.parquet", data.getvalue())
-
-    def _take(self, key: str, report: Any) -> None:
-        """Believe an older report if it was made under this manifest and its mesh is whole."""
-        try:
-            if report["key"] != key or report["manifest"] != self.digest:
-                return
-            if "failure" in report:
-                self.failures[key] = _failure_row(report["failure"])
-            elif report["mesh"] == _mesh_entry(self.mesh(key)):
-                self.rows[key] = _row(report)
-                self._sources[key] = report["source"]
-        except (OSError, KeyError, TypeError):
-            return
 
 
 def write_fit(

@@ -140,6 +140,9 @@ def batch(
             with _executor(scheduler) as executor, open_executor(executor, workers, None) as opened:
                 outcomes = dispatch(fit_to_files, recipe, jobs(), *opened)
                 _follow(outcomes, records, len(sources), len(todo), quiet)
+    except BaseException:
+        records.reload()
+        raise
     finally:
         records.write_tables()
     keys = {s.key for s in sources}
