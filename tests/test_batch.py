@@ -9,7 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import pytest
 import trimesh
 
 import licp
-from licp.batch import Failure, WorkerPool, dispatch, morph_many
+from licp.batch import Failure, JobTimeoutError, WorkerPool, dispatch, morph_many
 from licp.batch.dispatch import open_executor
 from licp.batch.flags import flags
 from licp.similarity import Similarity
@@ -174,6 +174,48 @@ def test_scans_are_read_as_workers_become_free(pool: WorkerPool) -> None:
             break
 
 
+def test_a_hung_worker_is_replaced() -> None:
+    with WorkerPool(1, timeout=1.0) as workers:
+        first = workers.submit(os.getpid).result()
+        hung = workers.submit(time.sleep, 3600)
+        after = workers.submit(os.getpid)
+        assert isinstance(hung.exception(), JobTimeoutError)
+        assert isinstance(hung.exception(), TimeoutError)
+        assert after.result() != first  # and the start of the new one does not count
+
+
+class Late(Executor):
+    """Ends each job for its hanging."""
+
+    calls = 0
+
+    def submit(self, *_: Any, **__: Any) -> Future[Any]:
+        self.calls += 1
+        future: Future[Any] = Future()
+        future.set_exception(JobTimeoutError("not done within 1 s"))
+        return future
+
+
+class Closed(Executor):
+    """Does what a Dask client does when its scheduler is gone."""
+
+    def submit(self, *_: Any, **__: Any) -> Future[Any]:
+        raise ConnectionError("client is closed")
+
+
+def test_an_executor_that_takes_nothing_is_said() -> None:
+    with pytest.raises(licp.LicpError, match="client is closed"):
+        list(dispatch.dispatch(look_up, {}, [(0, "a")], Closed(), 2))
+
+
+def test_what_hangs_is_not_tried_again() -> None:
+    late = Late()
+    ((key, failure),) = dispatch.dispatch(look_up, {}, [(0, "a")], late, 2)
+    assert (key, failure.error, failure.phase) == (0, "JobTimeoutError", "worker")
+    assert failure.message == "not done within 1 s"
+    assert late.calls == 1
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, GeneratorExit])
 def test_leaving_the_loop_ends_the_workers(error: type[BaseException]) -> None:
     before = workers()
@@ -254,6 +296,10 @@ def test_wrong_templates_and_scans_are_refused() -> None:
         list(morph_many(heads.short_morpher(), ["scan.obj"], ThreadPoolExecutor(1)))
     with pytest.raises(licp.InputError, match="either"):
         list(morph_many(heads.short_morpher(), {}, ThreadPoolExecutor(1), workers=2))
+    with pytest.raises(licp.InputError, match="timeout"):
+        list(morph_many(heads.short_morpher(), {}, ThreadPoolExecutor(1), timeout=9.0))
+    with pytest.raises(licp.InputError, match="timeout must be positive"):
+        list(morph_many(heads.short_morpher(), {}, timeout=0.0))
 
 
 def test_script_without_main_guard_is_told(tmp_path: Path) -> None:
@@ -284,10 +330,18 @@ def test_flags_tell_a_wrong_pose_from_a_right_one() -> None:
 
 def test_dask_cluster_with_a_worker_killed_in_the_middle(tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed")
-    count = 10
-    scans = {k: moved(float(k)) for k in range(count)} | {"missing": tmp_path / "none.ply"}
+    count = 8
+    scans: dict[Any, Any] = {k: moved(float(k)) for k in range(count)}
+    scans |= {"missing": tmp_path / "none.ply", "bomb": Bomb()}
     start = {k: near(float(k)) for k in range(count)}
+    config = {
+        # Dask tries what killed its worker on others, as often as this.
+        "distributed.scheduler.allowed-failures": 1,
+        # A LocalCluster drops workers that take longer to come back, which is a matter of load.
+        "distributed.deploy.lost-worker-timeout": "10 minutes",
+    }
     with (
+        pytest.importorskip("dask").config.set(config),
         distributed.LocalCluster(
             n_workers=2,
             threads_per_worker=1,
@@ -303,7 +357,9 @@ def test_dask_cluster_with_a_worker_killed_in_the_middle(tmp_path: Path) -> None
             heads.short_morpher(), scans, client.get_executor(), start=start
         ):
             found.append(key)
-            assert isinstance(result, Failure) is (key == "missing")
+            assert isinstance(result, Failure) is (key in ("missing", "bomb"))
+            if key == "bomb":
+                assert (result.error, result.phase) == ("KilledWorker", "worker")
             if len(found) == 3:
                 killed = {min(client.run(os.getpid).values())}
                 os.kill(*killed, signal.SIGKILL)

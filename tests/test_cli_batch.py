@@ -388,13 +388,25 @@ def test_headspace_with_landmarks_filters_and_a_subject_without_scan(folder: Pat
     assert "no subject is left" in nobody.stderr
 
 
-def test_dask_scheduler(folder: Path) -> None:
+def test_dask_scheduler_whose_workers_come_late(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     distributed = pytest.importorskip("distributed")
+    said: list[str] = []
+
+    def say(line: str, **_: Any) -> None:
+        said.append(line)
+        if "the cluster has no workers" in line:
+            cluster.scale(1)
+
+    monkeypatch.setattr("tqdm.tqdm.write", say)
+    monkeypatch.setattr(sys.modules["licp.cli.batch"], "_LOOK", 0.05)
     with distributed.LocalCluster(
-        n_workers=1, processes=False, dashboard_address=None, silence_logs=50
+        n_workers=0, processes=False, dashboard_address=None, silence_logs=50
     ) as cluster:
         done = run("--scheduler", cluster.scheduler_address)
     assert done.exit_code == 7
+    assert [line.split(":")[0] for line in said] == ["the cluster has no workers", "broken"]
     assert set(table()) == set(KEYS)
     assert set(table("failures.csv")) == {"broken"}
 
@@ -403,6 +415,8 @@ def test_dask_scheduler(folder: Path) -> None:
     ("more", "code", "message"),
     [
         (["--workers", "2", "--scheduler", "tcp://localhost:1"], 2, "--scheduler"),
+        (["--timeout", "9", "--scheduler", "tcp://localhost:1"], 2, "--timeout"),
+        (["--timeout", "0"], 2, "--timeout"),
         (["--select", "sex=female"], 2, "Headspace tree"),
         (["--template-landmarks", "scans/readme.txt"], 3, "no file of vertex numbers"),
         (["--template", "none.obj"], 3, "none.obj: no such file"),

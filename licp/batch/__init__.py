@@ -2,6 +2,6 @@
 
 from licp.batch.dispatch import Failure
 from licp.batch.many import morph_many
-from licp.batch.pool import WorkerPool
+from licp.batch.pool import JobTimeoutError, WorkerPool
 
-__all__ = ["Failure", "WorkerPool", "morph_many"]
+__all__ = ["Failure", "JobTimeoutError", "WorkerPool", "morph_many"]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
-from licp.batch.pool import WorkerPool
+from licp.batch.pool import JobTimeoutError, WorkerPool
 from licp.errors import InputError, LicpError
 
 __all__ = ["Failure", "Task", "dispatch", "open_executor"]
@@ -48,7 +48,7 @@ class Failure:
         As the worker saw it; empty where there was no exception.
     phase : "prepare", "read", "morph", "write" or "worker"
         What failed: the set-up of what jobs share, reading the scan, the morph, writing the result,
-        or the process around all of it (killed, out of memory, not to be reached).
+        or the process around all of it (killed, out of memory, not to be reached, out of time).
     """
 
     key: Any
@@ -66,20 +66,28 @@ class Failure:
 
 @contextmanager
 def open_executor(
-    executor: Executor | None, workers: int | None, in_flight: int | None
+    executor: Executor | None,
+    workers: int | None,
+    in_flight: int | None,
+    timeout: float | None = None,
 ) -> Iterator[tuple[Executor, int]]:
     """Open a pool of processes unless there is an executor; and how many jobs it may hold.
 
-    Own workers are killed if the block is left by an exception or a closed generator.
+    Own workers are killed if the block is left by an exception or a closed generator, and when a
+    job takes longer than the timeout.
     """
+    if timeout is not None and not timeout > 0:
+        raise InputError(f"timeout must be positive, not {timeout}")
     if executor is not None:
         if workers is not None:
             raise InputError("an executor has its own workers; give either of them, not both")
+        if timeout is not None:
+            raise InputError("workers of an executor cannot be ended; timeout= is for licp's own")
         count = getattr(executor, "_max_workers", None)
         usual = 2 * count if isinstance(count, int) else _IN_FLIGHT
         yield executor, usual if in_flight is None else in_flight
         return
-    pool = WorkerPool(workers)
+    pool = WorkerPool(workers, timeout)
     try:
         # One runs and one waits, so that no worker idles while the caller looks at a result.
         yield pool, 2 * pool.workers if in_flight is None else in_flight
@@ -126,10 +134,10 @@ def dispatch(
     def submit(key: Any, job: Any, again: bool = False, equipment: bytes | None = None) -> None:
         try:
             future = executor.submit(_work, task, key, job, digest, equipment, again)
-        except RuntimeError as error:  # BrokenExecutor, or shut down
+        except Exception as error:  # BrokenExecutor, shut down, or what Dask raises instead
             raise LicpError(
-                f"the executor lost its workers ({error}); licp's own workers, used without "
-                "executor=, are replaced when they die"
+                f"the executor lost its workers or its scheduler ({error}); licp's own workers, "
+                "used without executor=, are replaced when they die"
             ) from error
         pending[future] = key, job, again
 
@@ -153,11 +161,14 @@ def dispatch(
                 key, job, again = pending.pop(future)
                 try:
                     answer = future.result()
+                except JobTimeoutError as error:  # and would be late again
+                    yield key, Failure.of(key, error, "worker")
+                    continue
                 except Exception as error:
                     # Not raised by the job, but for want of it; perhaps by a neighbour's fault.
                     if again:
-                        failure = Failure.of(key, error, "worker")
-                        yield key, replace(failure, message=f"{_LOST}: {error}")
+                        lost = Failure.of(key, error, "worker")
+                        yield key, replace(lost, message=f"{_LOST}: {lost.message or lost.error}")
                     else:
                         suspects.append((key, job))
                     continue

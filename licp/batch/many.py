@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -25,6 +26,7 @@ def morph_many(
     *,
     workers: int | None = None,
     in_flight: int | None = None,
+    timeout: float | None = None,
     **options: Any,
 ) -> Iterator[tuple[Any, MorphResult | Failure]]:
     """Morph a template to many scans and yield (key, result) as they finish, in any order.
@@ -54,6 +56,10 @@ def morph_many(
     in_flight : int, optional
         Scans handed to the executor at any time, twice the number of its workers if not given, or
         64 if that is not known.
+    timeout : float, optional
+        Seconds a scan may take in one of licp's own processes, reading included; then that process
+        is killed and replaced.  The first scan of a worker waits for the template's set-up, and on
+        a new installation for half a minute of compilation.  No limit if not given.
     **options
         Of :func:`licp.morph`, but ``callback`` and ``threads``.  Those of a scan (``landmarks``,
         ``start``, ``rigid``, ``scan_mask``, ``scan_labels``) may be mappings from keys to values,
@@ -101,7 +107,8 @@ def morph_many(
         source = partial(Morpher, as_mesh(template, "template"), **settings)
     # Set up here as well: what would fail in every worker fails now.
     mesh = (source if isinstance(source, Morpher) else source()).template
-    return _stream(mesh, source, _pairs(scans), options, executor, workers, in_flight)
+    opened = open_executor(executor, workers, in_flight, timeout)
+    return _stream(mesh, source, _pairs(scans), options, opened)
 
 
 def _stream(
@@ -109,12 +116,10 @@ def _stream(
     source: Morpher | partial[Morpher],
     pairs: Iterator[tuple[Any, Any]],
     options: dict[str, Any],
-    executor: Executor | None,
-    workers: int | None,
-    in_flight: int | None,
+    executor: AbstractContextManager[tuple[Executor, int]],
 ) -> Iterator[tuple[Any, MorphResult | Failure]]:
     jobs = ((key, (_light(scan), _own(options, key))) for key, scan in pairs)
-    with open_executor(executor, workers, in_flight) as (opened, most):
+    with executor as (opened, most):
         for key, outcome in dispatch(_morph, source, jobs, opened, most):
             if not isinstance(outcome, Failure):
                 # Results share all but the positions with the template, as within one process.

@@ -17,7 +17,7 @@ from typing import Any
 from licp.errors import LicpError
 from licp.threads import search_threads
 
-__all__ = ["WorkerPool"]
+__all__ = ["JobTimeoutError", "WorkerPool"]
 
 _ONE_THREAD = dict.fromkeys(
     (
@@ -31,6 +31,10 @@ _ONE_THREAD = dict.fromkeys(
     "1",
 )
 _starting = threading.Lock()
+
+
+class JobTimeoutError(LicpError, TimeoutError):
+    """A job took longer than it may, and its worker was ended."""
 
 
 class WorkerPool(Executor):
@@ -49,6 +53,9 @@ class WorkerPool(Executor):
     ----------
     workers : int, optional
         All processors this process may use if not given.
+    timeout : float, optional
+        Seconds a job may take in a worker that has started.  Then the worker is killed and
+        replaced, and the future raises :class:`JobTimeoutError`.  No limit if not given.
 
     Raises
     ------
@@ -56,15 +63,17 @@ class WorkerPool(Executor):
         If no process can be started.
     """
 
-    def __init__(self, workers: int | None = None) -> None:
+    def __init__(self, workers: int | None = None, timeout: float | None = None) -> None:
         self.workers = search_threads(workers)
-        self._context = _Context()
+        self._timeout = timeout
         self._lock = threading.RLock()
         self._waiting: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+        self._busy: dict[Future[Any], _Worker] = {}
+        self._late: set[Future[Any]] = set()
         self._closed = False
         self._ended = threading.Event()
         # A script without a main guard runs again in each worker; say so before any work is lost.
-        first = self._worker()
+        first = _Worker()
         try:
             first.submit(os.getpid).result()
         except BrokenProcessPool as error:
@@ -72,8 +81,8 @@ class WorkerPool(Executor):
                 "worker processes cannot be started; a script that uses them must do so under "
                 "if __name__ == '__main__':"
             ) from error
-        self._idle = [first, *(self._worker() for _ in range(self.workers - 1))]
-        self._busy = 0
+        self._idle = [first, *(_Worker() for _ in range(self.workers - 1))]
+        self._made = list(self._idle)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Queue a call; it starts when a worker is free."""
@@ -96,18 +105,25 @@ class WorkerPool(Executor):
             self._retire()
         if wait:
             self._ended.wait()
-            self._context.join()
+            self._join()
 
     def kill(self) -> None:
         """End the workers now; what they are doing is lost."""
         with self._lock:
             self.shutdown(wait=False, cancel_futures=True)
-            self._context.kill()
+            for worker in self._made:
+                worker.kill()
         # Not for the jobs: an interrupt may have come between a job's start and the note of it.
-        self._context.join()
+        self._join()
 
-    def _worker(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(1, mp_context=self._context, initializer=_serve)
+    def _join(self) -> None:
+        for worker in self._made:
+            worker.join()
+
+    def _replacement(self) -> "_Worker":
+        worker = _Worker()
+        self._made.append(worker)
+        return worker
 
     def _feed(self) -> None:
         with self._lock:
@@ -119,16 +135,34 @@ class WorkerPool(Executor):
                 try:
                     inner = worker.submit(call)
                 except BrokenProcessPool:  # died while it had nothing to do
-                    worker = self._worker()
+                    worker = self._replacement()
                     inner = worker.submit(call)
-                self._busy += 1
-                inner.add_done_callback(partial(self._done, worker, future))
+                self._busy[future] = worker
+                clock = None
+                if self._timeout is not None:
+                    clock = threading.Timer(self._timeout, self._expire, (future,))
+                    clock.daemon = True
+                    worker.when_started(clock.start)
+                inner.add_done_callback(partial(self._done, future, clock))
 
-    def _done(self, worker: ProcessPoolExecutor, future: Future[Any], inner: Future[Any]) -> None:
+    def _expire(self, future: Future[Any]) -> None:
+        """End the worker of a job, unless that is done."""
+        with self._lock:
+            if future in self._busy:
+                self._late.add(future)
+                self._busy[future].kill()
+
+    def _done(self, future: Future[Any], clock: threading.Timer | None, inner: Future[Any]) -> None:
+        if clock is not None:
+            clock.cancel()
         error = inner.exception()
         with self._lock:
-            self._busy -= 1
-            self._idle.append(self._worker() if isinstance(error, BrokenProcessPool) else worker)
+            worker = self._busy.pop(future)
+            broken = isinstance(error, BrokenProcessPool)
+            self._idle.append(self._replacement() if broken else worker)
+            if broken and future in self._late:
+                error = JobTimeoutError(f"not done within {self._timeout:g} s")
+            self._late.discard(future)
         self._feed()
         if error is None:
             future.set_result(inner.result())
@@ -141,9 +175,43 @@ class WorkerPool(Executor):
         """After the last job, end the workers."""
         if self._closed and not self._waiting and not self._busy:
             for worker in self._idle:
-                worker.shutdown(wait=False)
+                worker.shutdown()
             self._idle.clear()
             self._ended.set()
+
+
+class _Worker:
+    """A process pool of one, whose process can be killed."""
+
+    def __init__(self) -> None:
+        self._context = _Context()
+        self._pool = ProcessPoolExecutor(1, mp_context=self._context, initializer=_serve)
+        self._first: Future[Any] | None = None
+
+    def submit(self, call: Callable[[], Any]) -> Future[Any]:
+        """Start the process unless it runs, and have it do this next."""
+        if self._first is None:
+            self._first = self._pool.submit(os.getpid)
+        return self._pool.submit(call)
+
+    def when_started(self, call: Callable[[], Any]) -> None:
+        """Do this now, or once the process that a job waits for is there."""
+        if self._first is not None:
+            self._first.add_done_callback(lambda _: call())
+
+    def shutdown(self) -> None:
+        """End the process after its job."""
+        self._pool.shutdown(wait=False)
+
+    def kill(self) -> None:
+        """End the process now, if it has started."""
+        for process in self._context.started():
+            process.kill()
+
+    def join(self) -> None:
+        """Wait for the end of the process, if it has started."""
+        for process in self._context.started():
+            process.join()
 
 
 class _Process(SpawnProcess):
@@ -194,17 +262,8 @@ class _Context(SpawnContext):
         self._made.append(process)
         return process
 
-    def kill(self) -> None:
-        """End all of them that have started."""
-        for process in self._started():
-            process.kill()
-
-    def join(self) -> None:
-        """Wait for the end of all of them that have started."""
-        for process in self._started():
-            process.join()
-
-    def _started(self) -> list[_Process]:
+    def started(self) -> list[_Process]:
+        """Those of them that have begun."""
         return [process for process in self._made if process.pid is not None]
 
 

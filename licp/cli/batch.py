@@ -1,6 +1,7 @@
 """``licp batch``: one template, a folder of scans or a data set, as often as it takes."""
 
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Iterator
@@ -30,6 +31,8 @@ __all__ = ["batch"]
 
 # Seconds between lines of progress where there is no terminal, and between tables.
 _TICK = 30.0
+# Seconds between looks at whether a cluster has workers.
+_LOOK = 10.0
 
 
 @click.command(epilog=EPILOG)
@@ -47,6 +50,12 @@ _TICK = 30.0
 @click.option("--subjects", type=FILE, help="File with a list of Headspace subjects.")
 @click.option("--workers", type=click.IntRange(1), help="[default: all processors]")
 @click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler, such as tcp://10.0.0.1:8786.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="Give a scan up after so long, and replace its worker.  [default: never]",
+)
 @click.option(
     "--landmarks/--no-landmarks",
     default=True,
@@ -86,6 +95,7 @@ def batch(
     subjects: Path | None,
     workers: int | None,
     scheduler: str | None,
+    timeout: float | None,
     landmarks: bool,
     template_landmarks: Path | None,
     rigid: bool,
@@ -106,6 +116,8 @@ def batch(
     """
     if workers is not None and scheduler is not None:
         raise click.UsageError("--workers are of this machine, a --scheduler has its own")
+    if timeout is not None and scheduler is not None:
+        raise click.UsageError("--timeout ends workers of this machine, not those of a --scheduler")
     mesh = load_mesh(template)
     schedule = Schedule.progressive() if levels is None else Schedule.progressive(levels)
     recipe = partial(Morpher, mesh, schedule=schedule, backend=backend)
@@ -137,7 +149,10 @@ def batch(
 
     try:
         if todo:
-            with _executor(scheduler) as executor, open_executor(executor, workers, None) as opened:
+            with (
+                _executor(scheduler) as executor,
+                open_executor(executor, workers, None, timeout) as opened,
+            ):
                 outcomes = dispatch(fit_to_files, recipe, jobs(), *opened)
                 _follow(outcomes, records, len(sources), len(todo), quiet)
     except BaseException:
@@ -207,8 +222,31 @@ def _executor(scheduler: str | None) -> Iterator[Executor | None]:
         client = Client(scheduler, timeout=30)
     except (OSError, ValueError) as error:
         raise InputError(f"no Dask scheduler answers at {scheduler}: {error}") from error
-    with client:
+    with client, _told_of_waiting(client):
         yield client.get_executor(pure=False)
+
+
+@contextmanager
+def _told_of_waiting(client: Any) -> Iterator[None]:
+    """Say when a cluster has no workers: its jobs wait for some to come, for ever if need be."""
+    over = threading.Event()
+
+    def look() -> None:
+        waiting = False
+        while not over.wait(_LOOK):
+            try:
+                empty = not client.nthreads()
+            except Exception:  # the connection: the jobs' to report
+                continue
+            if empty and not waiting:
+                tqdm.write("the cluster has no workers: waiting for some", file=sys.stderr)
+            waiting = empty
+
+    threading.Thread(target=look, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
 
 
 @contextmanager
