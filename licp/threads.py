@@ -2,15 +2,19 @@
 
 import os
 import threading
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from licp.errors import InputError
 
-__all__ = ["one_blas_thread", "search_threads"]
+__all__ = ["in_threads", "one_blas_thread", "search_threads"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def search_threads(threads: int | None) -> int:
@@ -22,6 +26,14 @@ def search_threads(threads: int | None) -> int:
     if isinstance(threads, bool) or not isinstance(threads, (int, np.integer)) or threads < 1:
         raise InputError(f"threads must be a positive integer, not {threads!r}")
     return int(threads)
+
+
+def in_threads(do: Callable[[Item], Result], items: Iterable[Item], workers: int) -> list[Result]:
+    """Results in the order of the items; shared out to threads, for work that leaves Python."""
+    if workers <= 1:
+        return [do(item) for item in items]
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(do, items))
 
 
 class _OneBlasThread:
