@@ -133,6 +133,10 @@ class Regions(Mapping[str, Ints]):
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
 
+    def to_dict(self) -> dict[str, list[int]]:
+        """Plain numbers, ready for JSON."""
+        return {name: ids.tolist() for name, ids in self.items()}
+
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write what :meth:`load` reads; the file appears whole or not at all.
 
@@ -144,8 +148,7 @@ class Regions(Mapping[str, Ints]):
         path = Path(path)
         if path.suffix.lower() != ".json":
             raise OutputError(f"{path}: regions are written as .json")
-        content = {"regions": {name: ids.tolist() for name, ids in self.items()}}
-        write_file(path, (json.dumps(content) + "\n").encode())
+        write_file(path, (json.dumps({"regions": self.to_dict()}) + "\n").encode())
         return path
 
 

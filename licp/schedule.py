@@ -9,6 +9,7 @@ from licp.errors import InputError
 
 __all__ = ["Schedule", "Stage"]
 
+_LEVELS = 16
 _FIRST_SETS = ("face", "cranium", "neck", "ear_left", "ear_right", "lip_upper", "lip_lower")
 _MORE_SETS = ("eye_left", "eye_right", "nose")
 
@@ -130,7 +131,7 @@ class Schedule:
     @classmethod
     def progressive(
         cls,
-        levels: int = 16,
+        levels: int = _LEVELS,
         *,
         stiff: float = 0.08,
         soft: float = 0.0044,
@@ -196,8 +197,8 @@ class Schedule:
         return replace(self, stages=tuple(stages))
 
     @classmethod
-    def regional(cls, names: Collection[str], levels: int = 16) -> "Schedule":
-        """The preset for a template with regions: sets of the head, then those of the face, too.
+    def regional(cls, names: Collection[str], levels: int = _LEVELS) -> "Schedule":
+        """The default for a template with regions: sets of the head, then those of the face, too.
 
         All is one set in the first bending, which tells where on the scan the regions are.  Then
         come face, cranium, neck, each ear and each lip, and in the second half of the stages each
