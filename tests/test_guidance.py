@@ -4,11 +4,11 @@ from functools import cache
 
 import numpy as np
 import pytest
+from heads import Arrays, arrays, morpher, pose, result, scan_arrays, template
 
 from data_fixtures.head import random_identity
 from data_fixtures.scan import Scan, ScanOptions
 from data_fixtures.scan import scan as made_up_scan
-from heads import Arrays, arrays, morpher, pose, result, scan_arrays, template
 from licp import Guidance, InputError, MorphResult, Regions, State, morph_guided
 from licp.geometry import vertex_normals
 from licp.headspace import Metadata, flag_guidance

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trimesh
+from heads import arrays, morpher, pose, result, scan_arrays, size, template
 from scipy.spatial import KDTree
 
 from data_fixtures.head import random_identity
 from data_fixtures.head import template as made_up_template
 from data_fixtures.scan import ScanOptions
 from data_fixtures.scan import scan as made_up_scan
-from heads import arrays, morpher, pose, result, scan_arrays, size, template
 from licp import InputError, Morpher, OutputError, Regions, Schedule, State, demo, load_mesh
 from licp import transfer_regions as transfer
 from licp.geometry import vertex_neighbours
@@ -68,7 +68,7 @@ def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
     path.write_text('{"nose": [7]}')
     with pytest.raises(InputError, match=r"regions\.json: region nose has vertices 7 to 7"):
         Regions.load(path, 5)
-    with pytest.raises(OutputError, match="written as .json"):
+    with pytest.raises(OutputError, match="written as \\.json"):
         regions().save(tmp_path / "regions.txt")
     with pytest.raises(InputError, match="no region 'nsoe'; there are cranium, "):
         regions().mask("nsoe")
@@ -164,7 +164,8 @@ def test_a_set_with_no_place_on_the_scan_matches_nothing() -> None:
     cut = V, F[(upright[F][:, :, 1] > low + 60).all(1)]
     fit = Morpher(arrays(), regions=regions()).morph(cut, start=pose())
     neck = regions()["neck"]
-    assert np.isin(fit.state[neck], [State.REGION, State.BORDER, State.HIDDEN, State.NORMAL]).mean() > 0.9
+    assert (fit.state[neck] != State.MATCHED).mean() > 0.9
+    assert (fit.state[neck] == State.REGION).any()
 
 
 def test_an_open_mouth_stays_open() -> None:
