@@ -28,8 +28,9 @@ Bools = NDArray[np.bool_]
 # Trust in what may lie on the head, in the first pass.  The stiffness length grows by its fourth
 # root: times 30, from 2 to 60 mm of 400, more than a bulge measures.
 _HARDLY = 1e-6
-# What lies outside of the first pass by more than this, 3 mm of 400, is not the head.  It takes 9.7 %
-# of the error of tuning heads with a bulge, and adds 3 % to those without; 2 mm, 10.8 and 5 %.
+# What lies outside of the first pass by more than this, 3 mm of 400, is not the head.  That
+# takes 9.7 % of the error of tuning heads with a bulge and adds 3 % to those without; 2 mm take
+# 10.8 % and add 5 %.
 _OUTSIDE = 0.0075
 # ...nor is what surrounds it, or what surrounds the edge of a hole: the skirts of a bulge, 8 mm.
 _AROUND = 0.02
