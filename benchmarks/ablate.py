@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import licp
-from benchmarks.heads import Head, HeadSet, generated_head
+from benchmarks.heads import Head, HeadSet, generated_head, head_regions
 from benchmarks.measures import measure
 from benchmarks.report import bars, environment, provenance, table, write_json
+from data_fixtures.head import template as made_up_template
 from licp.errors import LicpError
 from licp.schedule import Schedule
 
@@ -44,6 +45,8 @@ class Variant:
         Full names, and what makes the replacement of what is there.
     true_pose : bool
         Whether to start from the best similarity to the truth.
+    regions : bool
+        Whether the template comes with regions.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Variant:
     schedule: Callable[[Schedule], Schedule] = lambda schedule: schedule
     replaced: Mapping[str, Replacement] = field(default_factory=dict)
     true_pose: bool = False
+    regions: bool = False
 
     def active(self) -> ExitStack:
         """Context in which the replacements hold.
@@ -84,6 +88,10 @@ def _fixed(s: Schedule) -> Schedule:
 def _single(s: Schedule) -> Schedule:
     iterations = sum(stage.iterations for stage in s)
     return replace(s, stages=(replace(s.stages[-1], iterations=iterations),))
+
+
+def _regional(s: Schedule) -> Schedule:
+    return Schedule.regional(made_up_template().regions, len(s))
 
 
 def _stages(count: int) -> Variant:
@@ -121,7 +129,7 @@ _STAY: dict[str, Replacement] = {
     "licp.morph.refine_alignment": lambda f: lambda *a, **k: f(*a, **k | {"steps": 0})
 }
 _BEND: dict[str, Replacement] = {
-    "licp.morph.Morpher._straighten": lambda _: lambda self, pose, matcher, *_: (pose, matcher)
+    "licp.morph.Morpher._bend_roughly": lambda _: lambda self, *_: None
 }
 
 
@@ -173,6 +181,7 @@ VARIANTS = (
         "loose solves", "relative accuracy 1e-6",
         replaced=_constant("licp.morph._SOLVE", 1e-6),
     ),
+    Variant("one correspondence set", "7, then 10: with regions", _regional, regions=True),
     *(_stages(count) for count in (8, 12, 16, 24, 32)),
 )  # fmt: skip
 
@@ -333,7 +342,8 @@ def _change(mean: float, spread: float) -> str:
 
 def _morpher(variant: Variant, head: Head) -> licp.Morpher:
     schedule = variant.schedule(Schedule.progressive())
-    return licp.Morpher((head.vertices, head.faces), schedule=schedule)
+    regions = head_regions(head) if variant.regions else None
+    return licp.Morpher((head.vertices, head.faces), schedule=schedule, regions=regions)
 
 
 def _record(variant: Variant, head: Head, failure: str | None) -> Record:

@@ -25,6 +25,7 @@ __all__ = [
     "disturbed",
     "find_sets",
     "generated_head",
+    "head_regions",
     "load_template",
 ]
 
@@ -185,6 +186,17 @@ def find_sets(
         number = total if count is None else min(count, total)
         found.append(HeadSet(name if name in known else folder.name, folder, mesh, number))
     return found
+
+
+def head_regions(head: Head) -> licp.Regions:
+    """Regions of a head's template: its own, or those of the generated one, transferred."""
+    made = made_up_template()
+    known = licp.Regions(made.regions, len(made.vertices))
+    if np.array_equal(made.vertices, head.vertices):
+        return known
+    marks = None if head.landmarks is None else (made.landmarks, head.vertices[head.landmarks])
+    mesh = made.vertices, made.faces
+    return licp.transfer_regions(known, mesh, (head.vertices, head.faces), landmarks=marks)
 
 
 def _scans(folder: Path) -> list[Path]:

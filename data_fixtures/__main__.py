@@ -31,6 +31,8 @@ def write_demo(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     mean = template()
     write_obj(folder / "template.obj", mean.vertices, mean.faces, mean.uv)
+    (folder / "regions.json").write_text(json.dumps(
+        {"regions": {name: ids.tolist() for name, ids in sorted(mean.regions.items())}}) + "\n")
     identity = 0.8 * random_identity(np.random.default_rng(DEMO_SEED))
     rng = np.random.default_rng([DEMO_SEED, 4])
     options = ScanOptions(vertices=21000, spikes=1, debris=1, holes=1, chin_hole=True,

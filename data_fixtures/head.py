@@ -281,6 +281,8 @@ def _regions(model: _Model) -> dict[str, Int]:
     near_eye = (np.hypot((x - EYE[0]) / 21, (y - EYE[1]) / 14) < 1) & (z > 55)
     lower_red, upper_red = vermilion(x)
     s = y - mouth_line(x)
+    lips = (x < CHEILION + 2) & (s < upper_red + 1) & (s > -lower_red - 1) & (z > 70)
+    above = y > np.mean(lid_lines(x), axis=0)
     masks = {
         "face": face, "neck": neck, "ears": auricle,
         "ear_left": auricle & (p[:, 0] > 0), "ear_right": auricle & (p[:, 0] < 0),
@@ -288,7 +290,9 @@ def _regions(model: _Model) -> dict[str, Int]:
         "eyes": near_eye, "eye_left": near_eye & (p[:, 0] > 0),
         "eye_right": near_eye & (p[:, 0] < 0),
         "nose": (y < 24) & (y > -30) & (x < 8 + 14 * smoothstep(-y, -20, 14)) & (z > 78),
-        "lips": (x < CHEILION + 2) & (s < upper_red + 1) & (s > -lower_red - 1) & (z > 70),
+        "lips": lips, "lip_upper": lips & (s > 0), "lip_lower": lips & (s <= 0),
+        "under_chin": (y < -75) & (y > -140) & (z > 5) & (z < 92 + 0.6 * (y + 75)) & (x < 60),
+        "lids_upper": near_eye & above, "lids_lower": near_eye & ~above,
     }
     return {name: np.flatnonzero(mask) for name, mask in masks.items()}
 

@@ -19,11 +19,14 @@ from licp.errors import (
     OverlapError,
     SolverError,
 )
+from licp.guidance import Guidance, morph_guided
 from licp.io import load_mesh, save_mesh
 from licp.landmarks import Landmarks
 from licp.mesh import Mesh
 from licp.morph import Iteration, Morpher, morph
 from licp.quality import Quality
+from licp.region_transfer import transfer_regions
+from licp.regions import Regions
 from licp.result import MorphResult, StageRecord
 from licp.scan import PreparedScan
 from licp.schedule import Schedule, Stage
@@ -35,6 +38,7 @@ __all__ = [
     "DatasetError",
     "DatasetWarning",
     "Failure",
+    "Guidance",
     "InputError",
     "Iteration",
     "LandmarkError",
@@ -49,6 +53,7 @@ __all__ = [
     "OverlapError",
     "PreparedScan",
     "Quality",
+    "Regions",
     "Schedule",
     "Similarity",
     "SolverError",
@@ -57,6 +62,8 @@ __all__ = [
     "State",
     "load_mesh",
     "morph",
+    "morph_guided",
     "morph_many",
     "save_mesh",
+    "transfer_regions",
 ]

@@ -11,6 +11,7 @@ from scipy.spatial import KDTree
 from licp.schedule import Stage
 from licp.similarity import Similarity
 from licp.surface import Surface, nearest
+from licp.territory import Territory
 from licp.traits import Traits
 from licp.walk import walk_nearest
 
@@ -138,6 +139,20 @@ class StageMatcher:
     def _whole(self) -> KDTree:
         return self._tree(self._space)
 
+    def resemblance(self, vertices: Floats, normals: Floats, traits: Traits) -> Ints:
+        """Template vertex that each scan vertex looks most like, -1 beyond the distance gate, (s,).
+
+        Parameters
+        ----------
+        vertices, normals : (n, 3) float64
+            The template as it is now.
+        traits : Traits
+            Of its vertices.
+        """
+        tree = self._tree(self._features(vertices, normals, traits.features))
+        gap, at = nearest(tree, self._space, self._scan.workers)
+        return np.where(gap < self._stage.distance_gate, at, -1)
+
     def _features(self, points: Floats, normals: Floats, curvature: Floats) -> Floats:
         s = self._stage
         return np.hstack([points, s.normal_weight * normals, s.curvature_weight * curvature])
@@ -146,35 +161,34 @@ class StageMatcher:
         # Measured in nine dimensions: compact nodes halve the search for a tenth more building.
         return KDTree(space, leafsize=16, balanced_tree=False)
 
-    def _search(self, queries: Floats, labels: Ints | None, guess: Ints | None) -> Ints:
-        """Nearest scan vertex in feature space, -1 where no vertex has the label, (n,).
+    def _search(self, queries: Floats, territory: Territory | None, guess: Ints | None) -> Ints:
+        """Nearest scan vertex in feature space, -1 where the territory has none, (n,).
 
         Once things have settled, walking from a guess takes a sixth of the time of searching the
         tree and finds the same vertex in 99 % of cases.
-
-        Template vertices labelled -1 may match anything; so may scan vertices labelled -1 be
-        matched by anything.
         """
         scan = self._scan
         if guess is not None and self._stage.stiffness < _SETTLED:
             found = walk_nearest(queries, guess, self._space, scan.target.neighbours)
+            if territory is not None:  # a walker that leaves its territory stays where it was
+                found = np.where(territory.holds(found), found, guess)
         else:
             found = nearest(self._whole, queries, scan.workers)[1]
-        if labels is None or scan.labels is None:
+        if territory is None:
             return found
-        for label in np.unique(labels[labels >= 0]):
-            allowed = (scan.labels == label) | (scan.labels < 0)
-            if allowed.all():
-                continue
-            mine, among = np.flatnonzero(labels == label), np.flatnonzero(allowed)
-            found[mine] = -1
-            if len(among):
-                tree = self._tree(self._space[among])
-                found[mine] = among[nearest(tree, queries[mine], scan.workers)[1]]
-        return found
+
+        def again(mine: Ints, among: Ints) -> Ints:
+            return among[nearest(self._tree(self._space[among]), queries[mine], scan.workers)[1]]
+
+        return territory.keep(found, again)
 
     def match(
-        self, vertices: Floats, normals: Floats, traits: Traits, guess: Ints | None = None
+        self,
+        vertices: Floats,
+        normals: Floats,
+        traits: Traits,
+        guess: Ints | None = None,
+        territory: Territory | None = None,
     ) -> Matches:
         """Match every vertex of the template and apply the gates.
 
@@ -186,11 +200,13 @@ class StageMatcher:
             Of its vertices; curvature is the undeformed template's.
         guess : (n,) int64, optional
             Scan vertices that an earlier search found.
+        territory : Territory, optional
+            What the vertices may match; that of the labels if there are any.
         """
         scan, stage, target = self._scan, self._stage, self._scan.target
-        near = self._search(
-            self._features(vertices, normals, traits.features), traits.labels, guess
-        )
+        if traits.labels is not None and scan.labels is not None:
+            territory = Territory.of_labels(traits.labels, scan.labels)
+        near = self._search(self._features(vertices, normals, traits.features), territory, guess)
         nowhere = near < 0
         near = np.where(nowhere, 0, near)
         face, barycentric, points = target.project(vertices, near)

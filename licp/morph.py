@@ -1,8 +1,9 @@
 """Laplacian ICP: the loop, and what a template pays once."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from licp.landmarks import BoundLandmarks, as_landmarks
 from licp.level import Pyramid
 from licp.mesh import as_mesh
 from licp.quality import assess_surfaces
+from licp.regions import Regions
 from licp.repair import clean
 from licp.restshape import follow
 from licp.result import MorphResult, StageRecord
@@ -27,6 +29,7 @@ from licp.schedule import Schedule, Stage
 from licp.similarity import Similarity, fit_similarity
 from licp.solver import Backend, ElasticSolver
 from licp.surface import Surface, even_subset, nearest
+from licp.territory import Places
 from licp.threads import one_blas_thread, search_threads
 from licp.traits import Traits
 from licp.visibility import visible_share
@@ -96,7 +99,7 @@ class Morpher:
     template : path, trimesh.Trimesh, (vertices, faces) or Mesh
         Any unit and pose.
     schedule : Schedule, optional
-        ``Schedule.progressive()`` if not given.
+        ``Schedule.progressive()`` if not given; with regions, ``Schedule.regional(regions)``.
     data_weights : (n,) float, optional
         How much each vertex trusts its match, 1 by default.
     stiffness : (n,) float, optional
@@ -106,6 +109,9 @@ class Morpher:
     labels : (n,) int, optional
         Region of each vertex: it matches only scan vertices of the same region (see ``morph``);
         -1 matches anything.
+    regions : Regions or mapping of str to (k,) int, optional
+        Named vertex subsets, for a schedule whose stages have ``sets``: a vertex matches only scan
+        that may be of the same set.
     backend : {"cholmod", "scipy"}, optional
         The faster one that is installed.
 
@@ -134,32 +140,48 @@ class Morpher:
         stiffness: ArrayLike | None = None,
         mask: ArrayLike | None = None,
         labels: ArrayLike | None = None,
+        regions: Mapping[str, ArrayLike] | None = None,
         backend: Backend | None = None,
     ) -> None:
         self.template = as_mesh(template, "template")
-        self.schedule = Schedule.progressive() if schedule is None else schedule
+        n = len(self.template.vertices)
+        self.regions = None if regions is None else Regions(regions, n)
+        if schedule is None:
+            schedule = Schedule.progressive() if regions is None else Schedule.regional(regions)
+        self.schedule = schedule
         if not isinstance(self.schedule, Schedule):
             raise InputError(f"schedule must be a licp.Schedule, not {type(schedule).__name__}")
-        n = len(self.template.vertices)
         weights = _per_vertex(data_weights, n, "data_weights", np.float64)
         bending = _per_vertex(stiffness, n, "stiffness", np.float64)
         masked = _per_vertex(mask, n, "mask", np.bool_)
-        regions = _per_vertex(labels, n, "labels", np.int64)
+        of_labels = _per_vertex(labels, n, "labels", np.int64)
         for name, values in (("data_weights", weights), ("stiffness", bending)):
-            if values is not None and not (np.isfinite(values).all() and (values >= 0).all()):
-                raise InputError(f"{name} must be finite and not negative")
+            if values is not None:
+                _check_weights(values, name)
         if bending is not None and not (bending > 0).all():
             raise InputError("stiffness must be positive everywhere")
 
+        sets = self._sets()
+        if sets and of_labels is not None:
+            raise InputError("labels and a schedule with sets say the same thing: give one of them")
+
         with one_blas_thread:
-            self._prepare(weights, bending, masked, regions, backend)
+            self._prepare(weights, bending, masked, of_labels, sets, backend)
+
+    def _sets(self) -> dict[tuple[str, ...], Ints]:
+        """Set of each vertex for every list of sets in the schedule."""
+        lists = {stage.sets for stage in self.schedule} - {()}
+        if lists and self.regions is None:
+            raise InputError(f"a schedule with sets ({', '.join(min(lists))}) needs regions")
+        return {names: self.regions.sets(names) for names in lists if self.regions is not None}
 
     def _prepare(
         self,
         weights: Floats | None,
         bending: Floats | None,
         masked: Bools | None,
-        regions: Ints | None,
+        labels: Ints | None,
+        sets: Mapping[tuple[str, ...], Ints],
         backend: Backend | None,
     ) -> None:
         """Everything that depends on the template alone."""
@@ -198,9 +220,10 @@ class Morpher:
             bends,
             np.where(share[in_body] < _HIDDEN, _HIDDEN_REACH, np.inf),
             free,
-            None if regions is None else regions[source],
+            None if labels is None else labels[source],
             surface.normals,
             self._curvature.of(self._rest, surface.normals),
+            {names: own[source] for names, own in sets.items()},
         )
         self._pyramid = Pyramid(
             self._rest,
@@ -221,6 +244,38 @@ class Morpher:
     def backend(self) -> Backend:
         """The solver's back end."""
         return self._pyramid.finest.system.analysis.backend
+
+    def trusting(self, weights: ArrayLike) -> "Morpher":
+        """The same template with each vertex's ``data_weights`` times a factor, for some scans.
+
+        Everything that takes time is shared.
+
+        Parameters
+        ----------
+        weights : (n,) float
+            0 leaves a vertex without a match: it follows its surroundings.
+
+        Raises
+        ------
+        InputError
+            If they cannot be used, or leave no vertex that may match.
+
+        Examples
+        --------
+        >>> import trimesh
+        >>> ball = trimesh.creation.icosphere(3)
+        >>> upper = Morpher(ball).trusting(ball.vertices[:, 2] > 0)
+        >>> float(upper.morph(ball).matched) < 0.6
+        True
+        """
+        factor = _per_vertex(weights, len(self.template.vertices), "weights", np.float64)
+        assert factor is not None
+        _check_weights(factor, "weights")
+        other = copy(self)
+        other._pyramid = self._pyramid.trusting(factor[self._clean.source[self._body]])
+        if not other._pyramid.finest.traits.free.any():
+            raise InputError("these weights leave no template vertex that may match")
+        return other
 
     def morph(
         self,
@@ -318,8 +373,11 @@ class Morpher:
             def bound(pose: Similarity) -> BoundLandmarks | None:
                 return None if marks is None else marks.at(pose.inverse().apply(marks.positions))
 
-            pose, matcher = self._straighten(pose, matcher, bound(pose), rigid)
-            shape = self._deform(self.schedule.stages, matcher, bound(pose), pose, callback)
+            rough = self._bend_roughly(pose, matcher, bound(pose))
+            places = self._places(rough, matcher)
+            pose, matcher = self._straighten(pose, matcher, rough, rigid)
+            stages = self.schedule.stages
+            shape = self._deform(stages, matcher, bound(pose), pose, places, callback)
             X, matches = shape.vertices, shape.matches
             if shape.number < self._pyramid.last:
                 finest = self._pyramid.finest
@@ -360,6 +418,7 @@ class Morpher:
         matcher: Matcher,
         marks: BoundLandmarks | None,
         pose: Similarity,
+        places: Places | None,
         callback: Callback | None,
     ) -> "_Shape":
         """Match, weigh, solve, move: Laplacian ICP in the template's frame."""
@@ -379,9 +438,10 @@ class Morpher:
                 number, level, guess = wanted, pyramid.levels[wanted], None
                 solver, hung = ElasticSolver(level.system), pyramid.bound(marks, number)
             search = matcher.at(stage)
+            territory = None if places is None else places.of(stage.sets, level.traits)
             alpha = stage.stiffness**4
             for _ in range(stage.iterations):
-                matches = search.match(X, level.normals(X), level.traits, guess)
+                matches = search.match(X, level.normals(X), level.traits, guess, territory)
                 guess = matches.near
                 detail = stage.stiffness / stages[0].stiffness
                 w, pull, along = level.weigh(X, matches, hung, detail)
@@ -412,18 +472,25 @@ class Morpher:
                 break
         return _Shape(number, X, matches, search, tuple(history), stop)
 
+    def _bend_roughly(
+        self, pose: Similarity, matcher: Matcher, marks: BoundLandmarks | None
+    ) -> "_Shape | None":
+        """A first, stiff bending, if the schedule has stages that are as stiff."""
+        rough = tuple(stage for stage in self.schedule if stage.stiffness >= _ROUGH)[::2]
+        if not rough:
+            return None
+        return self._deform(rough, matcher, marks, pose, None, None)
+
     def _straighten(
-        self, pose: Similarity, matcher: Matcher, marks: BoundLandmarks | None, rigid: bool
+        self, pose: Similarity, matcher: Matcher, shape: "_Shape | None", rigid: bool
     ) -> tuple[Similarity, Matcher]:
-        """Pose that a first, stiff bending settles on.
+        """Pose that a first bending settled on.
 
         Once nose meets nose and ear meets ear, a similarity is left with what all agree on; the
         rigid search gave some of their difference in shape to the pose.
         """
-        rough = tuple(stage for stage in self.schedule if stage.stiffness >= _ROUGH)[::2]
-        if not rough:
+        if shape is None:
             return pose, matcher
-        shape = self._deform(rough, matcher, marks, pose, None)
         level = self._pyramid.levels[shape.number]
         pulled = (shape.matches.state == State.MATCHED) & level.traits.free
         # Squared: the back of a head may slide by centimetres, ears and nose by millimetres.
@@ -433,6 +500,16 @@ class Morpher:
             return pose, matcher
         move = fit_similarity(level.rest, shape.vertices, seen, not rigid)
         return pose.after(move), matcher.moved(move.inverse())
+
+    def _places(self, shape: "_Shape | None", matcher: Matcher) -> Places | None:
+        """What the correspondence sets of the schedule may match, told by a first bending."""
+        if not any(stage.sets for stage in self.schedule):
+            return None
+        level = self._pyramid.finest if shape is None else self._pyramid.levels[shape.number]
+        X = level.rest if shape is None else shape.vertices
+        search = matcher.at(self.schedule.stages[0]) if shape is None else shape.search
+        alike = search.resemblance(X, level.normals(X), level.traits)
+        return Places(alike, level.traits.sets, matcher.target.neighbours, matcher.target.spacing)
 
     def _search(self, scan: Surface, rigid: bool) -> list[Similarity]:
         """Poses from the unit frame to the scan without any start, best first."""
@@ -567,6 +644,7 @@ def morph(
     scan_mask: ArrayLike | None = None,
     labels: ArrayLike | None = None,
     scan_labels: ArrayLike | None = None,
+    regions: Mapping[str, ArrayLike] | None = None,
     start: Any = None,
     rigid: bool = False,
     callback: Callback | None = None,
@@ -595,6 +673,7 @@ def morph(
             stiffness=stiffness,
             mask=mask,
             labels=labels,
+            regions=regions,
             backend=backend,
         )
     return morpher.morph(
@@ -646,6 +725,11 @@ def _per_vertex(values: Any, n: int, name: str, kind: Any) -> NDArray[Any] | Non
     if array.dtype.kind not in wanted:
         raise InputError(f"{name} must be {np.dtype(kind).name}, not {array.dtype}")
     return array.astype(kind)
+
+
+def _check_weights(values: Floats, name: str) -> None:
+    if not (np.isfinite(values).all() and (values >= 0).all()):
+        raise InputError(f"{name} must be finite and not negative")
 
 
 def _count_states(matches: Matches) -> str:

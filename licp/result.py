@@ -89,6 +89,8 @@ class MorphResult:
         Wall time of each phase.
     repairs : dict
         What was repaired in "template" and "scan", each a RepairReport.
+    adjusted : tuple of str
+        What was done otherwise on this scan, see :func:`licp.morph_guided`.
     """
 
     mesh: Mesh
@@ -104,6 +106,7 @@ class MorphResult:
     threads: int
     seconds: dict[str, float]
     repairs: dict[str, RepairReport]
+    adjusted: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Results are read-only, like the mesh."""
@@ -167,6 +170,7 @@ class MorphResult:
             "mean_confidence": float(self.confidence.mean()),
             "quality": self.quality.to_dict(),
             "history": [asdict(h) for h in self.history],
+            "adjusted": list(self.adjusted),
             "repairs": {k: r.to_dict() for k, r in self.repairs.items()},
             "backend": self.backend,
             "threads": self.threads,

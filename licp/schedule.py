@@ -1,13 +1,17 @@
 """The progressive schedule as plain data: what each stage of a morph allows and asks for."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from licp.errors import InputError
 
 __all__ = ["Schedule", "Stage"]
+
+_LEVELS = 16
+_FIRST_SETS = ("face", "cranium", "neck", "ear_left", "ear_right", "lip_upper", "lip_lower")
+_MORE_SETS = ("eye_left", "eye_right", "nose")
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,10 @@ class Stage:
         Longest residual of a match.
     iterations : int
         Times matches are searched and the template is moved.
+    sets : tuple of str
+        Regions of the template that are correspondence sets: a vertex in one of them matches only
+        scan that may be of the same (see :mod:`licp.territory`), one in several of them counts to
+        the smallest, one in none matches anything.  Without any, all is one set.
 
     Examples
     --------
@@ -45,6 +53,7 @@ class Stage:
     normal_gate: float = 0.6
     distance_gate: float = 0.15
     iterations: int = 1
+    sets: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
@@ -72,6 +81,9 @@ class Stage:
             raise InputError(f"normal_gate is a cosine, not {self.normal_gate}")
         if not self.distance_gate > 0:
             raise InputError(f"distance_gate must be positive, not {self.distance_gate}")
+        if isinstance(self.sets, str) or not all(isinstance(name, str) for name in self.sets):
+            raise InputError(f"sets of a stage must be names of regions, not {self.sets!r}")
+        object.__setattr__(self, "sets", tuple(self.sets))
 
 
 @dataclass(frozen=True)
@@ -119,7 +131,7 @@ class Schedule:
     @classmethod
     def progressive(
         cls,
-        levels: int = 16,
+        levels: int = _LEVELS,
         *,
         stiff: float = 0.08,
         soft: float = 0.0044,
@@ -161,6 +173,54 @@ class Schedule:
         return cls(
             tuple(Stage(s, n, c, distance_gate=d, iterations=iterations) for s, n, c, d in rungs)
         )
+
+    def growing(self, *sets: Sequence[str]) -> "Schedule":
+        """The same stages with correspondence sets that grow in number.
+
+        Parameters
+        ----------
+        *sets : sequences of str
+            Names of regions, few sets first.  Each list is for an equal part of the stages.
+
+        Examples
+        --------
+        >>> schedule = Schedule.progressive(4).growing(["head", "neck"], ["face", "skull", "neck"])
+        >>> [len(stage.sets) for stage in schedule]
+        [2, 2, 3, 3]
+        """
+        if not sets:
+            return self
+        stages = [
+            replace(stage, sets=tuple(sets[k * len(sets) // len(self.stages)]))
+            for k, stage in enumerate(self.stages)
+        ]
+        return replace(self, stages=tuple(stages))
+
+    @classmethod
+    def regional(cls, names: Collection[str], levels: int = _LEVELS) -> "Schedule":
+        """The default for a template with regions: sets of the head, then those of the face, too.
+
+        All is one set in the first bending, which tells where on the scan the regions are.  Then
+        come face, cranium, neck, each ear and each lip, and in the second half of the stages each
+        eye and the nose as well; of these, those that the template has.  Lips are among the first,
+        since it is stiff stages that would draw both lips of an open mouth to one.
+
+        Parameters
+        ----------
+        names : collection of str
+            Of the template's regions; see :class:`licp.Regions`.
+        levels : int
+            See :meth:`progressive`.
+
+        Examples
+        --------
+        >>> regional = Schedule.regional(["face", "neck", "nose"], levels=2)
+        >>> [stage.sets for stage in regional]
+        [('face', 'neck'), ('face', 'neck', 'nose')]
+        """
+        first = tuple(name for name in _FIRST_SETS if name in names)
+        then = tuple(name for name in _MORE_SETS if name in names)
+        return cls.progressive(levels).growing(first, first + then)
 
     def __iter__(self) -> Iterator[Stage]:
         return iter(self.stages)

@@ -1,6 +1,7 @@
 """What is known of each template vertex before it moves."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,8 @@ class Traits:
         Of the whole template, undeformed.
     features : (n, k) float64
         Curvature of the whole template, undeformed.
+    sets : mapping of tuple of str to (n,) int64
+        For each ``Stage.sets`` of the schedule, the number of the one that each vertex is in.
     """
 
     trust: Floats
@@ -42,6 +45,11 @@ class Traits:
     labels: Ints | None
     normals: Floats
     features: Floats
+    sets: Mapping[tuple[str, ...], Ints] = field(default_factory=dict)
+
+    def trusting(self, factor: Floats) -> "Traits":
+        """With the trust in each match times a factor (n,); what is not trusted is not free."""
+        return replace(self, trust=self.trust * factor, free=self.free & (factor > 0))
 
     def on(self, coarse: Coarsening) -> "Traits":
         """Those of the kept vertices, which speak for their cells."""
@@ -55,4 +63,5 @@ class Traits:
             None if self.labels is None else self.labels[kept],
             self.normals[kept],
             self.features[kept],
+            {names: own[kept] for names, own in self.sets.items()},
         )

@@ -210,6 +210,22 @@ def test_help_documents_exit_codes_and_version() -> None:
     assert run("--version").output == f"licp, version {licp.__version__}\n"
 
 
+def test_regions_go_to_another_template_and_into_a_morph(folder: Path) -> None:
+    high = np.flatnonzero(VERTICES[:, 2] > np.median(VERTICES[:, 2])).tolist()
+    Path("known.json").write_text(json.dumps({"face": high, "all": list(range(len(VERTICES)))}))
+    moved = run(
+        "regions", "template.obj", "known.json", "scan.ply", "-o", "new.json",
+        "--landmarks", "marks.txt",
+    )  # fmt: skip
+    assert moved.exit_code == 0 and "face" in moved.output
+    found = licp.Regions.load("new.json", "scan.ply")
+    assert abs(len(found["face"]) / len(FINE.vertices) - 0.5) < 0.1
+    assert morph("--regions", "known.json").exit_code == 0
+    refused = morph("--regions", "new.json")
+    assert refused.exit_code == 3 and "new.json: region" in refused.stderr
+    assert morph("--regions", "known.json", output="known.json").exit_code == 5
+
+
 def test_info() -> None:
     found = json.loads(run("info", "--json").output)
     assert found["licp"] == licp.__version__

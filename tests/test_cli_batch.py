@@ -362,9 +362,21 @@ def test_headspace_says_what_its_scans_suffer_from(folder: Path) -> None:
     assert [rows["00002"][f] for f in flags] == [""] * 4
     assert "expected 68 landmarks" in rows["00001"]["notes"]
     assert report("00002")["notes"] == []
+    unused = "cranial_hole: not used, the template has no region cranium"
+    assert report("00001")["adjusted"] == [unused] and rows["00001"]["adjusted"] == unused
+    assert rows["00002"]["adjusted"] == ""
     before = stamps()
     assert run(*marks, root="tree").exit_code == 0
     assert redone(before) == set()
+
+    licp.Regions(heads.template().regions, len(heads.template().vertices)).save("regions.json")
+    assert run(*marks, "--regions", "regions.json", root="tree").exit_code == 0
+    assert redone(before) == {"00001", "00002"}
+    flag, told = report("00001")["adjusted"]
+    assert flag == "cranial_hole" and re.fullmatch(
+        r"left out \d+ of \d+ vertices at the edge of a hole", told
+    )
+    assert table()["00002"]["adjusted"] == ""
 
 
 def test_headspace_with_landmarks_filters_and_a_subject_without_scan(folder: Path) -> None:

@@ -160,7 +160,7 @@ def test_confidence_weighs() -> None:
             short_morpher().morph(scan_arrays(), landmarks=([nose], [aside], [c]), start=pose())
             .vertices[nose] - aside
         ) / size()
-        for c in (1.0, 0.003, 0.0)
+        for c in (1.0, 0.3, 0.0)
     ]  # fmt: skip
     assert left[0] < 0.01 and left[0] < 0.5 * left[1] and left[1] < 0.9 * left[2]
 

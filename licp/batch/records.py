@@ -215,7 +215,7 @@ _DISTORTIONS = [
 ]
 _COUNTS = ["flipped_faces", "self_intersections", "rest_self_intersections"]
 _NUMBERS = ["matched", "mean_confidence", "scale", "template_seen", "scan_explained"]
-_COLUMNS = ["key", "file", "converged", "flags", "notes", *METADATA]
+_COLUMNS = ["key", "file", "converged", "flags", "notes", "adjusted", *METADATA]
 _COLUMNS += [*_NUMBERS, *_DISTANCES, *_COUNTS]
 _COLUMNS += [*_DISTORTIONS, "seconds"]
 _FAILURE_COLUMNS = ["key", "phase", "error", "message"]
@@ -230,6 +230,7 @@ def _row(report: Mapping[str, Any]) -> Row:
         "converged": report["converged"],
         "flags": "; ".join(report["flags"]),
         "notes": "; ".join(report["notes"]),
+        "adjusted": "; ".join(report["adjusted"]),
         **report["metadata"],
         "matched": report["matched"],
         "mean_confidence": report["mean_confidence"],
@@ -248,7 +249,7 @@ def _failure_row(failure: Mapping[str, Any]) -> Row:
 
 
 def _arrow_type(pyarrow: Any, name: str) -> Any:
-    if name in ("key", "file", "flags", "notes"):
+    if name in ("key", "file", "flags", "notes", "adjusted"):
         return pyarrow.string()
     if name == "converged" or name in METADATA:
         return pyarrow.bool_()

@@ -9,6 +9,7 @@ from licp.cli.evaluate import evaluate
 from licp.cli.group import EPILOG, Group
 from licp.cli.info import info
 from licp.cli.morph import morph
+from licp.cli.regions import regions
 
 __all__ = ["main"]
 
@@ -24,3 +25,4 @@ main.add_command(demo)
 main.add_command(evaluate)
 main.add_command(info)
 main.add_command(morph)
+main.add_command(regions)

@@ -20,12 +20,12 @@ from licp.batch.fit import FitJob, fit_to_files, load_template_landmarks
 from licp.batch.records import Records, manifest
 from licp.batch.sources import Source, folder_meshes, folder_sources, headspace_sources
 from licp.cli.group import EPILOG, SOME_FAILED
-from licp.cli.outputs import FILE
+from licp.cli.outputs import FILE, REGIONS, chosen_schedule
 from licp.errors import DatasetError, DatasetWarning, InputError
 from licp.headspace import Headspace
 from licp.io import load_mesh
 from licp.morph import Morpher
-from licp.schedule import Schedule
+from licp.regions import Regions
 
 __all__ = ["batch"]
 
@@ -68,6 +68,7 @@ _LOOK = 10.0
     type=FILE,
     help="File with the 68 vertices of the template that are iBUG-68, from 0; -1 for none.",
 )
+@REGIONS
 @click.option("--rigid", is_flag=True, help="Keep the scale: all are in one unit, of one size.")
 @click.option("--levels", type=click.IntRange(1), help="Stages of the schedule.  [default: 16]")
 @click.option(
@@ -98,6 +99,7 @@ def batch(
     timeout: float | None,
     landmarks: bool,
     template_landmarks: Path | None,
+    regions: Path | None,
     rigid: bool,
     levels: int | None,
     backend: Any,
@@ -107,7 +109,8 @@ def batch(
 ) -> None:
     """Morph a template to all scans in ROOT: a Headspace tree, or a folder of .obj and .ply.
 
-    Landmarks that cannot be used are left out, and the reports and tables say so.
+    Landmarks that cannot be used are left out, and the reports and tables say so.  With --regions,
+    what Headspace says of holes, hair and cap is used, and they say how.
 
     OUT gets meshes/KEY.ply, reports/KEY.json, quality.csv (and .parquet, if pyarrow is there),
     failures.csv, and manifest.json, which says what was done with what.  Stopped in whatever way,
@@ -119,8 +122,9 @@ def batch(
     if timeout is not None and scheduler is not None:
         raise click.UsageError("--timeout ends workers of this machine, not those of a --scheduler")
     mesh = load_mesh(template)
-    schedule = Schedule.progressive() if levels is None else Schedule.progressive(levels)
-    recipe = partial(Morpher, mesh, schedule=schedule, backend=backend)
+    subsets = None if regions is None else Regions.load(regions, mesh)
+    schedule = chosen_schedule(subsets, levels)
+    recipe = partial(Morpher, mesh, schedule=schedule, regions=subsets, backend=backend)
     morpher = recipe()  # refuses now what would fail in every worker
     marks = None
     if template_landmarks is not None and landmarks:
@@ -132,6 +136,7 @@ def batch(
         "rigid": rigid,
         "landmarks": landmarks,
         "template_landmarks": None if marks is None else marks.tolist(),
+        "regions": None if subsets is None else subsets.to_dict(),
         "format": ending,
         "vertex_data": vertex_data,
     }

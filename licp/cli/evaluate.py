@@ -16,12 +16,13 @@ from licp.batch.fit import load_template_landmarks
 from licp.batch.many import load_scan
 from licp.batch.sources import Source, folder_sources, headspace_sources
 from licp.cli.group import EPILOG, SOME_FAILED
-from licp.cli.outputs import FILE
+from licp.cli.outputs import FILE, REGIONS
 from licp.errors import InputError, LicpError, OutputError
 from licp.io import write_file
-from licp.metrics.evaluation import Batch, Summary, open_batch, read_regions, summarise, table
+from licp.metrics.evaluation import Batch, Summary, open_batch, summarise, table
 from licp.metrics.subject import Job, Known, Measures, measure
 from licp.metrics.transfer import swap
+from licp.regions import Regions
 from licp.similarity import fit_similarity
 
 __all__ = ["evaluate"]
@@ -44,7 +45,7 @@ _SPACING = 0.00125
     type=FILE,
     help="File with the 68 vertices of the template that are iBUG-68.  [default: the batch's]",
 )
-@click.option("--regions", type=FILE, help='JSON {"name": [vertices of the template], ...}.')
+@REGIONS
 @click.option(
     "--annotations",
     type=FILE,
@@ -83,7 +84,7 @@ def evaluate(
     known = Known(
         found.template,
         _marks(found, template_landmarks),
-        {} if regions is None else read_regions(regions, found.template),
+        {} if regions is None else Regions.load(regions, found.template),
         _SPACING,
         _colours(annotations),
     )

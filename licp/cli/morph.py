@@ -6,12 +6,22 @@ from typing import Any
 import click
 
 from licp.cli.group import EPILOG
-from licp.cli.outputs import FILE, check_outputs, draw, end, progress, summary, write_report
+from licp.cli.outputs import (
+    FILE,
+    REGIONS,
+    check_outputs,
+    chosen_schedule,
+    draw,
+    end,
+    progress,
+    summary,
+    write_report,
+)
 from licp.errors import OutputError
 from licp.io import check_output, load_mesh
 from licp.landmark_file import load_landmarks
 from licp.morph import Morpher
-from licp.schedule import Schedule
+from licp.regions import Regions
 
 __all__ = ["morph"]
 
@@ -27,6 +37,7 @@ __all__ = ["morph"]
     type=FILE,
     help="Text (vertex x y z [confidence] a line) or JSON; see the README.",
 )
+@REGIONS
 @click.option("--json", "report", type=FILE, help="Write a report: similarity, quality, history.")
 @click.option("--picture", type=FILE, help="Write a .png of scan, fit and distances.")
 @click.option(
@@ -51,6 +62,7 @@ def morph(
     scan: Path,
     output: Path,
     landmarks: Path | None,
+    regions: Path | None,
     report: Path | None,
     picture: Path | None,
     start: str | None,
@@ -72,12 +84,14 @@ def morph(
     check_output(output)
     if picture is not None and picture.suffix.lower() != ".png":
         raise OutputError(f"{picture}: pictures are written as .png")
-    check_outputs([output, report, picture], [template, scan, landmarks])
+    check_outputs([output, report, picture], [template, scan, landmarks, regions])
     model, target = load_mesh(template), load_mesh(scan)
     marks = None if landmarks is None else load_landmarks(landmarks, model)
-    schedule = None if levels is None else Schedule.progressive(levels)
+    subsets = None if regions is None else Regions.load(regions, model)
+    schedule = chosen_schedule(subsets, levels)
     with progress(quiet) as callback:
-        result = Morpher(model, schedule=schedule, backend=backend).morph(
+        morpher = Morpher(model, schedule=schedule, regions=subsets, backend=backend)
+        result = morpher.morph(
             target, landmarks=marks, start=start, rigid=rigid, threads=threads, callback=callback
         )
     result.save(output)

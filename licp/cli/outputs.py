@@ -1,4 +1,4 @@
-"""What commands share: progress, checks of output paths, reports, summaries."""
+"""What commands share: options, progress, checks of output paths, reports, summaries."""
 
 import json
 import sys
@@ -15,11 +15,15 @@ from licp.errors import OutputError
 from licp.io import check_place, write_file
 from licp.mesh import Mesh
 from licp.morph import Iteration
+from licp.regions import Regions
 from licp.result import MorphResult
+from licp.schedule import Schedule
 
 __all__ = [
     "FILE",
+    "REGIONS",
     "check_outputs",
+    "chosen_schedule",
     "draw",
     "end",
     "progress",
@@ -28,6 +32,9 @@ __all__ = [
 ]
 
 FILE = click.Path(path_type=Path)
+REGIONS = click.option(
+    "--regions", type=FILE, help='JSON {"name": [vertices of the template], ...}.'
+)
 
 
 @contextmanager
@@ -63,6 +70,14 @@ def check_outputs(outputs: Sequence[Path | None], inputs: Sequence[Path | None])
         there.append(path.resolve())
 
 
+def chosen_schedule(regions: Regions | None, levels: int | None) -> Schedule:
+    """The default for a template with or without regions, with so many stages if that is said."""
+    stages = {} if levels is None else {"levels": levels}
+    if regions is None:
+        return Schedule.progressive(**stages)
+    return Schedule.regional(regions, **stages)
+
+
 def write_report(path: Path, result: MorphResult, about: dict[str, str], vertex_data: bool) -> None:
     report = {"licp": __version__, **about, **result.to_dict(vertex_data)}
     write_file(path, (json.dumps(report, indent=2, allow_nan=False) + "\n").encode())
@@ -87,6 +102,7 @@ def summary(result: MorphResult, unit: str = "in the unit of the scan") -> str:
     ):
         if d is not None:
             lines.append(f"  {name}: median {d.median:.3g}, 95 % below {d.p95:.3g} {unit}")
+    lines += [f"  {line}" for line in result.adjusted]
     lines += [
         f"  flipped faces {q.flipped_faces}, self-intersections {q.self_intersections} "
         f"(template {q.rest_self_intersections})",

@@ -11,6 +11,7 @@
 from licp.headspace.cameras import Camera, SurfacePoints, read_camera
 from licp.headspace.dataset import Headspace
 from licp.headspace.flame import FlameFit, FlameParameters, read_flame_mesh, read_flame_parameters
+from licp.headspace.guidance import flag_guidance
 from licp.headspace.landmarks import IBUG68, IBUG68_GROUPS, ScanLandmarks, read_landmark_ids
 from licp.headspace.metadata import Metadata, parse_metadata
 from licp.headspace.pose import upright_pose
@@ -32,6 +33,7 @@ __all__ = [
     "ScanLandmarks",
     "Subject",
     "SurfacePoints",
+    "flag_guidance",
     "parse_metadata",
     "read_barycentric",
     "read_camera",

@@ -22,7 +22,7 @@ from licp.metrics.model import ModelQuality, model_quality, procrustes
 from licp.metrics.subject import Measures
 from licp.metrics.transfer import swap_distances
 
-__all__ = ["Batch", "Summary", "open_batch", "read_regions", "summarise"]
+__all__ = ["Batch", "Summary", "open_batch", "summarise"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -95,31 +95,6 @@ def open_batch(folder: Path, template: Path | None = None) -> Batch:
     if not reports:
         raise InputError(f"{folder}: the batch has no results yet")
     return Batch(folder, manifest, load_mesh(path), reports, failures, stale)
-
-
-def read_regions(path: Path, template: Mesh) -> dict[str, Ints]:
-    """Vertex subsets of a template from JSON ``{name: [ids]}``, or below a key "regions".
-
-    Raises
-    ------
-    InputError
-        If the file is damaged or does not fit the template.
-    """
-    content = _object(path)
-    content = content.get("regions", content)
-    regions = {}
-    for name, ids in content.items() if isinstance(content, dict) else ():
-        if not isinstance(ids, list) or not ids or not all(type(i) is int for i in ids):
-            raise InputError(f"{path}: region {name} is not a list of vertices")
-        if min(ids) < 0 or max(ids) >= len(template.vertices):
-            raise InputError(
-                f"{path}: region {name} has vertices {min(ids)} to {max(ids)}; the template's are "
-                f"0 to {len(template.vertices) - 1}"
-            )
-        regions[name] = np.unique(np.array(ids, np.int64))
-    if not regions:
-        raise InputError(f"{path}: expected regions as {{name: [vertices]}}")
-    return regions
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,71 @@
+"""Regions of one template on another."""
+
+from typing import Any
+
+import numpy as np
+
+from licp.closest import TriangleTree
+from licp.errors import InputError
+from licp.geometry import face_normals_areas, vertex_normals
+from licp.mesh import as_mesh
+from licp.morph import morph
+from licp.regions import Regions
+
+__all__ = ["transfer_regions"]
+
+# A vertex farther than this from the other template (8 mm of 400), or facing away from it, lies
+# where the other has nothing: mouth bags, eyeballs, a longer neck.
+_REACH = 0.02
+
+
+def transfer_regions(regions: Regions, template: Any, other: Any, **options: Any) -> Regions:
+    """Find the regions of a template on another one.
+
+    The template is morphed to the other one, whose vertices take the regions of the closest point:
+    those in which at least half of it lies, by barycentric coordinates.  Vertices with nothing of
+    the template near them that faces their way are in no region.
+
+    Parameters
+    ----------
+    regions : Regions
+        Of the template.
+    template, other : path, trimesh.Trimesh, (vertices, faces) or Mesh
+        Any unit and pose.
+    **options
+        Of :func:`licp.morph`, such as landmarks.
+
+    Raises
+    ------
+    InputError
+        If these regions are not of the template, or one of them has no place on the other.
+    LicpError
+        If the morph fails.
+
+    Examples
+    --------
+    >>> import trimesh
+    >>> ball, fine = trimesh.creation.icosphere(3), trimesh.creation.icosphere(4)
+    >>> top = Regions({"top": np.flatnonzero(ball.vertices[:, 2] > 0.5)}, len(ball.vertices))
+    >>> moved = transfer_regions(top, ball, fine, start=np.eye(4))
+    >>> bool(abs(fine.vertices[moved["top"], 2].min() - 0.5) < 0.1)
+    True
+    """
+    of, to = as_mesh(template, "template"), as_mesh(other, "other template")
+    if len(of.vertices) != regions.count:
+        raise InputError(
+            f"{of.name} has {len(of.vertices)} vertices, but these regions are of a template of "
+            f"{regions.count}"
+        )
+    fit = morph(of, to, **options).vertices
+    distance, face, barycentric = TriangleTree(fit, of.faces).query(to.vertices)
+    there = np.einsum("qk,qkj->qj", barycentric, vertex_normals(fit, of.faces)[of.faces[face]])
+    facing = np.einsum("qj,qj->q", there, vertex_normals(to.vertices, to.faces)) > 0
+    size = np.sqrt(face_normals_areas(fit, of.faces)[1].sum())
+    near = facing & (distance < _REACH * size)
+    found = {}
+    for name in regions:
+        share = (barycentric * regions.mask(name)[of.faces[face]]).sum(1)
+        found[name] = np.flatnonzero(near & (share >= 0.5))
+        if not len(found[name]):
+            raise InputError(f"{to.name}: no vertex lies where {of.name} has its {name}")
+    return Regions(found, len(to.vertices))

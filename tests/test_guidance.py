@@ -1,0 +1,115 @@
+"""Fits that know of a bulge of hair or a hole beforehand."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+from heads import Arrays, arrays, morpher, pose, result, scan_arrays, template
+
+from data_fixtures.head import random_identity
+from data_fixtures.scan import Scan, ScanOptions
+from data_fixtures.scan import scan as made_up_scan
+from licp import Guidance, InputError, MorphResult, Regions, State, morph_guided
+from licp.geometry import vertex_normals
+from licp.headspace import Metadata, flag_guidance
+from licp.similarity import fit_similarity
+
+NONE = np.zeros(len(template().vertices), bool)
+
+
+def regions() -> Regions:
+    return Regions(template().regions, len(NONE))
+
+
+@cache
+def bare() -> Scan:
+    rng = np.random.default_rng(5)
+    options = ScanOptions(vertices=3000, texture_size=64)
+    return made_up_scan(random_identity(rng), None, rng, options, 1000)
+
+
+def bulge(points: np.ndarray) -> np.ndarray:
+    """Height of a bulge at the back of the head of ``bare``, 0 to 1."""
+    made = bare()
+    back = made.truth[regions()["cranium"]] - made.translation
+    middle = back @ made.rotation
+    middle = middle[middle[:, 2].argmin()] + [0, 25, 0]
+    upright = (points - made.translation) @ made.rotation
+    return np.asarray(np.exp(-0.5 * ((upright - middle) ** 2).sum(1) / 35**2))
+
+
+def with_bulge() -> Arrays:
+    V, F = bare().vertices, bare().faces
+    return V + 20 * bulge(V)[:, None] * vertex_normals(V, F), F
+
+
+def off(fit: MorphResult) -> tuple[float, float]:
+    """Error along the normal under the bulge, and distance to the truth elsewhere, mm."""
+    made = bare()
+    error = fit.vertices - made.truth
+    under = regions().mask("cranium") & (bulge(made.truth) > 0.2)
+    along = np.abs((error * vertex_normals(made.truth, template().faces)).sum(1))
+    elsewhere = made.covered & ~under
+    return float(along[under].mean()), float(np.linalg.norm(error, axis=1)[elsewhere].mean())
+
+
+def test_a_bulge_that_is_announced_is_not_followed() -> None:
+    start = fit_similarity(template().vertices, bare().truth)
+    doubt = Guidance(regions().mask("cranium"), NONE)
+    plain, guided = (
+        off(morpher().morph(with_bulge(), start=start)),
+        off(morph_guided(morpher(), with_bulge(), doubt, start=start)),
+    )
+    assert plain[0] > 8 and guided[0] < 0.5 * plain[0]
+    assert guided[1] < 1.05 * plain[1]
+
+
+def test_what_is_left_out_is_said_and_nothing_else_moves_much() -> None:
+    torn = Guidance(NONE, regions().mask("cranium", "neck"), ("cranial_hole",))
+    fit = morph_guided(morpher(), scan_arrays(), torn, start=pose())
+    left_out = fit.state == State.MASKED
+    assert left_out.any() and not (left_out & ~torn.torn).any()
+    total = torn.torn.sum()
+    assert fit.adjusted == (
+        "cranial_hole",
+        f"left out {left_out.sum()} of {total} vertices at the edge of a hole",
+    )
+    assert fit.to_dict()["adjusted"] == list(fit.adjusted)
+    assert "first pass" in fit.seconds
+
+
+def test_without_doubt_it_is_one_pass_as_always() -> None:
+    fit = morph_guided(morpher(), scan_arrays(), Guidance(NONE, NONE, ("x",)), start=pose())
+    assert np.array_equal(fit.vertices, result().vertices)
+    assert fit.adjusted == ("x",) and result().adjusted == ()
+
+
+def test_guidance_of_another_template_is_refused() -> None:
+    with pytest.raises(InputError, match="not of"):
+        morph_guided(morpher(), scan_arrays(), Guidance(NONE[1:], NONE[1:]))
+    with pytest.raises(InputError, match="torn must be bool"):
+        Guidance(NONE, NONE[1:])
+
+
+def test_flags_find_their_regions() -> None:
+    known = regions()
+    advice = flag_guidance(Metadata(cap_artefact=True, chin_hole=True), known, len(NONE))
+    assert np.array_equal(advice.raised, known.mask("cranium"))
+    assert np.array_equal(advice.torn, known.mask("under_chin"))
+    assert advice.notes == ("cap_artefact", "chin_hole")
+    assert not flag_guidance(Metadata(hair_bulge=False), known, len(NONE))
+    blind = flag_guidance(Metadata(cranial_hole=True), None, len(NONE))
+    assert not blind and "not used" in blind.notes[0]
+
+
+def test_trust_of_one_scan_is_that_of_data_weights() -> None:
+    from licp import Morpher
+
+    weights = np.where(regions().mask("cranium"), 0.01, 1.0)
+    once = morpher().trusting(weights).morph(scan_arrays(), start=pose())
+    always = Morpher(arrays(), data_weights=weights).morph(scan_arrays(), start=pose())
+    assert np.allclose(once.vertices, always.vertices, atol=1e-6 * 400)
+    assert np.array_equal(morpher().morph(scan_arrays(), start=pose()).vertices, result().vertices)
+    for bad in (np.full(len(NONE), -1.0), np.full(len(NONE), np.nan), NONE[1:] + 1.0, NONE * 1.0):
+        with pytest.raises(InputError, match="weights"):
+            morpher().trusting(bad)
