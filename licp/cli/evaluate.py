@@ -42,7 +42,8 @@ _SPACING = 0.00125
 @click.option(
     "--template-landmarks",
     type=FILE,
-    help="File with the 68 vertices of the template that are iBUG-68.  [default: the batch's]",
+    help="The 68 vertices of the template that are iBUG-68, as `licp batch` reads them.  [default: "
+    "the batch's]",
 )
 @click.option("--regions", type=FILE, help='JSON {"name": [vertices of the template], ...}.')
 @click.option(
@@ -194,7 +195,7 @@ def _draw(
             summary.distance,
             folder / "distance.png",
             label="distance to the scan, median over scans (unit of the scans)",
-            title=f"{len(measures)} scans",
+            title=f"{len(measures)} scans; grey is what fewer than half of them show",
         )
     if not summary.agreements:
         return
