@@ -258,5 +258,9 @@ def _words(summary: Summary, folder: Path) -> str:
             f"  annotations: density {pooled['density']:.3f}, homogeneity "
             f"{pooled['homogeneity']:.3f} at a width of {pooled['width']:.3g}"
         )
+    if content["notes"]:
+        key, notes = next(iter(content["notes"].items()))
+        count, why = len(content["notes"]), " ".join(notes[0].split())[:160]
+        lines.append(f"  something lacks in {count} scans (see summary.md): {key}: {why}")
     lines.append(f"written: {folder / 'summary.md'}")
     return "\n".join(lines)

@@ -463,7 +463,9 @@ def _markdown(
     if doubtful:
         lines += ["", "## Flagged", ""]
         lines += _table(["scan", "why"], [[row["key"], row["flags"]] for row in doubtful])
+    notes = {key: "; ".join(several) for key, several in content["notes"].items()}
     for title, reasons in (
+        ("Something lacks", notes),
         ("Failed in the batch", content["failed in the batch"]),
         ("Failed here", content["failed here"]),
     ):
