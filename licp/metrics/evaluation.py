@@ -77,6 +77,8 @@ def open_batch(folder: Path, template: Path | None = None) -> Batch:
     InputError
         If that is no such folder, or the template is missing or another one.
     """
+    if not (folder / "manifest.json").is_file():
+        raise InputError(f"{folder}: no output folder of `licp batch`: there is no manifest.json")
     manifest = _object(folder / "manifest.json")
     path = Path(manifest.get("template", "")) if template is None else template
     if not path.is_file():
