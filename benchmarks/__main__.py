@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from benchmarks import batch as batches
 from benchmarks import robust as robustness
 from benchmarks import scale as growth
 from benchmarks.ablate import Ablation
@@ -238,8 +239,38 @@ def robust(
     _finish("robust", results, readme)
 
 
+@main.command()
+@_common("batch", "Two turns of 12 scans instead of five of 40.")
+@click.option("--workers", type=click.IntRange(1), help="[default: all usable processors]")
+@click.option("--scans", type=click.IntRange(8), help="Morphs a turn.")
+def batch(
+    quick: bool,
+    out: Path,
+    sets: tuple[str, ...],
+    data: Path | None,
+    template: Path | None,
+    heads: int | None,
+    readme: bool,
+    workers: int | None,
+    scans: int | None,
+) -> None:
+    """Scans a minute of one worker and of several, in turns, and the memory of the largest.
+
+    Generated heads unless --sets says otherwise.
+    """
+    found = _found(sets or ("generated",), data, template, heads, quick)
+    plan = batches.QUICK if quick else batches.FULL
+    plan = plan if scans is None else replace(plan, scans=scans)
+    results = batches.Batches(out)
+    for line in results.run(plan, found, search_threads(workers)):
+        click.echo(line, err=True)
+    _finish("batch", results, readme)
+
+
 def _finish(
-    name: str, results: growth.Scale | Ablation | robustness.Robustness, readme: bool
+    name: str,
+    results: growth.Scale | Ablation | robustness.Robustness | batches.Batches,
+    readme: bool,
 ) -> None:
     """Tables and pictures."""
     results.write()

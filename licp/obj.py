@@ -154,7 +154,8 @@ def _read(data: bytes, path: Path) -> tuple[Any, ...]:
         try:
             (v, vt)[table][row, column] = float(text[i:j])
         except ValueError:
-            raise fail(i, f"{text[i:j][:40]!r} is not a number") from None
+            word = text[i:j][:40].decode("latin-1")
+            raise fail(i, f"{word!r} is not a number") from None
     return text, v, vt, corners, face, names, fail
 
 

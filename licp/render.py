@@ -22,7 +22,7 @@ from licp.io import write_file
 from licp.mesh import Mesh, as_mesh
 from licp.result import MorphResult
 
-__all__ = ["Frame", "View", "draw", "figure_fit"]
+__all__ = ["Frame", "View", "draw", "figure_fit", "view_axes"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -71,7 +71,7 @@ class Frame:
         cls, points: ArrayLike, view: View, size: tuple[int, int], margin: float = 0.04
     ) -> "Frame":
         """The smallest frame of a picture of this size (pixels) that shows all points (n, 3)."""
-        P = np.asarray(points, np.float64) @ _axes(view).T
+        P = np.asarray(points, np.float64) @ view_axes(view).T
         low, high = P.min(0), P.max(0)
         middle, extent = (low + high) / 2, high - low
         height = max(extent[1], extent[0] * size[1] / size[0]) * (1 + 2 * margin)
@@ -128,7 +128,7 @@ def draw(
     width, height = size
     if width < 1 or height < 1:
         raise InputError(f"the size of a picture must be positive, not {width} x {height}")
-    axes = _axes(view)
+    axes = view_axes(view)
     frame = Frame.around(mesh.vertices, view, size) if frame is None else frame
     P = mesh.vertices @ axes.T
     w, h = width * _SAMPLES, height * _SAMPLES
@@ -251,8 +251,8 @@ def figure_fit(
     return path
 
 
-def _axes(view: View) -> Floats:
-    """Rows: right, up and towards the viewer."""
+def view_axes(view: View) -> Floats:
+    """Rows (3, 3): right, up and towards the viewer, in the frame of the mesh."""
     if view not in _AZIMUTH:
         raise InputError(f"unknown view {view!r}; choose one of {', '.join(_AZIMUTH)}")
     angle = np.deg2rad(_AZIMUTH[view])

@@ -21,7 +21,7 @@ from click.testing import CliRunner, Result
 import licp
 from data_fixtures.headspace_tree import write_tree
 from licp import cli
-from licp.batch.fit import FitJob, fit_to_files
+from licp.batch.fit import FitJob, fit_to_files, load_template_landmarks
 from licp.batch.records import Row
 from licp.landmark_file import load_landmarks
 from tests import heads
@@ -398,6 +398,24 @@ def test_headspace_with_landmarks_filters_and_a_subject_without_scan(folder: Pat
     nobody = run("--select", "age=200:300", root="tree")
     assert nobody.exit_code == 3
     assert "no subject is left" in nobody.stderr
+
+
+def test_template_landmarks_are_read_from_text_and_json(tmp_path: Path) -> None:
+    ids = heads.template().landmarks
+    texts = {
+        "marks.txt": " ".join(map(str, ids)),
+        "list.json": json.dumps(ids.tolist()),
+        "about.json": json.dumps({"landmarks": ids.tolist(), "regions": {}}),
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+        found = load_template_landmarks(tmp_path / name, licp.Mesh(*heads.arrays()))
+        assert np.array_equal(found, ids)
+    wrong = (('{"marks": []}', '"landmarks"'), ("[1, 2]", "found 2"), ("3", "no file"))
+    for text, message in wrong:
+        (tmp_path / "bad.json").write_text(text)
+        with pytest.raises(licp.LandmarkError, match=message):
+            load_template_landmarks(tmp_path / "bad.json", licp.Mesh(*heads.arrays()))
 
 
 def test_dask_scheduler_whose_workers_come_late(

@@ -128,7 +128,9 @@ def test_everything_is_measured(whole: tuple[Path, Result], done: Path) -> None:
     assert widths[0]["density"] < widths[1]["density"] < widths[2]["density"]
     assert found["model"]["scans"] == 4 - len(found["flagged"])
 
+    assert "something lacks in 1 scans (see summary.md): 00002: no landmarks" in result.output
     text = (folder / "summary.md").read_text()
+    assert text.index("## Something lacks") < text.index("no landmarks: subject 00002")
     for word in ("## Landmarks", "## Annotations", "## Shape model", "00004", "| nose |"):
         assert word in text
 

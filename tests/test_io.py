@@ -136,7 +136,7 @@ def test_missing_materials_images_and_uvs_do_no_harm(tmp_path: Path) -> None:
     ("text", "line", "why"),
     [
         ("v 0 0 0\nv 1 0\n", 2, "three numbers"),
-        ("v 0 0 0\nv 1 0 x\nv 0 0 0\nf 1 2 3\n", 2, "b'x' is not a number"),
+        ("v 0 0 0\nv 1 0 x\nv 0 0 0\nf 1 2 3\n", 2, "'x' is not a number"),
         (TRIANGLE + "vt\nf 1 2 3\n", 4, "numbers"),
         (TRIANGLE + "\nf 1 2\n", 5, "three corners"),
         (TRIANGLE + "f 1 2 3\nf 1 2 3.5\n", 5, "cannot read this face"),

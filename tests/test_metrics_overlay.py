@@ -51,6 +51,15 @@ def test_dots_are_where_they_belong_and_hidden_behind() -> None:
     np.testing.assert_array_equal(hidden, draw((V, F), size=SIZE))
 
 
+def test_dots_on_the_far_side_do_not_show_through_a_hole() -> None:
+    sphere, faces = heads.ball()
+    opened = sphere, faces[(sphere[faces][..., 2] < 0.6).all(1)]
+    dot = [([[0.0, 0.0, -1.0]], RED)]
+    assert red(draw_with_points(opened, dot, radius=0.2, size=SIZE)) == 0
+    inside_out = sphere, opened[1][:, ::-1]
+    assert red(draw_with_points(inside_out, dot, radius=0.2, size=SIZE)) > 20
+
+
 def test_no_dots_and_opacity() -> None:
     plain = draw((V, F), size=SIZE)
     np.testing.assert_array_equal(draw_with_points((V, F), [], radius=1.0, size=SIZE), plain)

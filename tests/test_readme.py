@@ -1,15 +1,22 @@
 """The README: its examples run, and its tables are those of the code."""
 
 import re
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import licp
+from data_fixtures.contours import contours
+from data_fixtures.headspace_tree import Extras, write_tree
 from licp import cli, demo
 from licp.cli.group import EPILOG
 from licp.landmark_file import load_landmarks
+from tests import heads
 
 TEXT = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
 
@@ -38,6 +45,46 @@ def test_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         exec(example, space)
     assert isinstance(space["result"], licp.MorphResult)
     assert {"morphed.obj", "fit.png"} <= {p.name for p in tmp_path.iterdir()}
+
+
+def test_examples_with_data_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    many, headspace, cameras, metrics = re.findall(r"^```py\n(.*?)^```", TEXT, re.M | re.S)
+
+    @contextmanager
+    def in_threads(*_: Any) -> Iterator[tuple[Executor, int]]:
+        with ThreadPoolExecutor(1) as threads:
+            yield threads, 1
+
+    monkeypatch.setattr(sys.modules["licp.batch.many"], "open_executor", in_threads)
+    licp.save_mesh("template.obj", licp.Mesh(*heads.arrays()))
+    Path("folder_of_scans").mkdir()
+    licp.save_mesh("folder_of_scans/one.ply", licp.Mesh(*heads.scan_arrays()))
+    exec(many, {"__name__": "__main__"})
+    assert len(licp.load_mesh("one.obj").vertices) == len(heads.template().vertices)
+
+    extras = Extras(photographs=("1C",), size=(60, 80))
+    write_tree(tmp_path / "tree", [1242], 3, vertices=2500, extras=extras, resolution=1000)
+    Path("lyhm_subjects.txt").write_text("1242\n")
+    space: dict[str, Any] = {}
+    exec(headspace.replace("/data/headspace", str(tmp_path / "tree")), space)
+    assert space["marks"]["jaw_8"] is not None
+    assert space["lyhm"].keys() == ["01242"]
+    exec(cameras, space)
+    assert space["points"].hit.any()
+
+    template, scan, fit = heads.template(), heads.scan(), heads.short_result()
+    contour = scan.truth[contours(template)["jaw"]]
+    space = {
+        "result": fit, "scan": licp.Mesh(*heads.scan_arrays()), "template": template,
+        "template_ids": template.landmarks, "positions": scan.vertices[scan.landmarks],
+        "nose_vertices": template.regions["nose"], "size": heads.size(),
+        "fits_and_contours": [(fit, contour), (fit, contour + 1.0)],
+    }  # fmt: skip
+    exec(metrics, space)
+    assert len(space["errors"]) == 68
+    assert space["regions"]["nose"].template_to_scan.median < 2
+    assert 0.5 < space["found"].density < 1
 
 
 def test_tables_are_complete() -> None:

@@ -1,5 +1,6 @@
 """The job of a batch on disk: read a scan, morph, write mesh and report, all in the worker."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +85,9 @@ def fit_to_files(morpher: Morpher, job: FitJob, begin: Callable[[str], None]) ->
 
 
 def load_template_landmarks(path: Path, template: Mesh) -> NDArray[np.int64]:
-    """Vertices (68,) of a template that are iBUG-68, -1 where it has none, from a text file.
+    """Vertices (68,) of a template that are iBUG-68, -1 where it has none.
+
+    From a text file of 68 numbers, or from JSON: a list of them, possibly below a key "landmarks".
 
     Raises
     ------
@@ -92,8 +95,14 @@ def load_template_landmarks(path: Path, template: Mesh) -> NDArray[np.int64]:
         If the file cannot be read, or does not hold 68 vertices of the template.
     """
     try:
-        ids = np.array([int(word) for word in path.read_text().split()], np.int64)
-    except (OSError, ValueError, OverflowError) as error:
+        text = path.read_text()
+        words = json.loads(text) if path.suffix.lower() == ".json" else text.split()
+        if isinstance(words, dict):
+            words = words["landmarks"]
+        ids = np.array([int(word) for word in words], np.int64)
+    except KeyError:
+        raise LandmarkError(f'{path}: there is no list below a key "landmarks"') from None
+    except (OSError, TypeError, ValueError, OverflowError) as error:
         raise LandmarkError(f"{path}: no file of vertex numbers: {error}") from error
     if len(ids) != len(IBUG68):
         raise LandmarkError(f"{path}: expected {len(IBUG68)} vertices, found {len(ids)}")

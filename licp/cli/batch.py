@@ -66,7 +66,8 @@ _LOOK = 10.0
 @click.option(
     "--template-landmarks",
     type=FILE,
-    help="File with the 68 vertices of the template that are iBUG-68, from 0; -1 for none.",
+    help="The 68 vertices of the template that are iBUG-68, from 0, -1 for none: text, or JSON "
+    '[...] or {"landmarks": [...]}.',
 )
 @REGIONS
 @click.option("--rigid", is_flag=True, help="Keep the scale: all are in one unit, of one size.")

@@ -43,7 +43,8 @@ _SPACING = 0.00125
 @click.option(
     "--template-landmarks",
     type=FILE,
-    help="File with the 68 vertices of the template that are iBUG-68.  [default: the batch's]",
+    help="The 68 vertices of the template that are iBUG-68, as `licp batch` reads them.  [default: "
+    "the batch's]",
 )
 @REGIONS
 @click.option(
@@ -195,7 +196,7 @@ def _draw(
             summary.distance,
             folder / "distance.png",
             label="distance to the scan, median over scans (unit of the scans)",
-            title=f"{len(measures)} scans",
+            title=f"{len(measures)} scans; grey is what fewer than half of them show",
         )
     if not summary.agreements:
         return
@@ -258,5 +259,9 @@ def _words(summary: Summary, folder: Path) -> str:
             f"  annotations: density {pooled['density']:.3f}, homogeneity "
             f"{pooled['homogeneity']:.3f} at a width of {pooled['width']:.3g}"
         )
+    if content["notes"]:
+        key, notes = next(iter(content["notes"].items()))
+        count, why = len(content["notes"]), " ".join(notes[0].split())[:160]
+        lines.append(f"  something lacks in {count} scans (see summary.md): {key}: {why}")
     lines.append(f"written: {folder / 'summary.md'}")
     return "\n".join(lines)

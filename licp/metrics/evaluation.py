@@ -77,6 +77,8 @@ def open_batch(folder: Path, template: Path | None = None) -> Batch:
     InputError
         If that is no such folder, or the template is missing or another one.
     """
+    if not (folder / "manifest.json").is_file():
+        raise InputError(f"{folder}: no output folder of `licp batch`: there is no manifest.json")
     manifest = _object(folder / "manifest.json")
     path = Path(manifest.get("template", "")) if template is None else template
     if not path.is_file():
@@ -438,7 +440,9 @@ def _markdown(
     if doubtful:
         lines += ["", "## Flagged", ""]
         lines += _table(["scan", "why"], [[row["key"], row["flags"]] for row in doubtful])
+    notes = {key: "; ".join(several) for key, several in content["notes"].items()}
     for title, reasons in (
+        ("Something lacks", notes),
         ("Failed in the batch", content["failed in the batch"]),
         ("Failed here", content["failed here"]),
     ):

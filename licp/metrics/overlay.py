@@ -1,7 +1,8 @@
 """Pictures of annotations: of all subjects on the template, and of one subject on another's scan.
 
 What is drawn on a surface is hidden by what lies before it, as on :func:`licp.render.draw`'s
-pictures; meshes are shown in a frame with y up and z towards the viewer.
+pictures, and by the surface itself where that is seen from behind, through a mouth or a hole.
+Meshes are shown in a frame with y up and z towards the viewer.
 """
 
 import io
@@ -12,13 +13,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.spatial import KDTree
 
 from licp.errors import InputError, OutputError
-from licp.geometry import face_normals_areas
+from licp.geometry import face_normals_areas, vertex_normals
 from licp.io import write_file
 from licp.mesh import Mesh, as_mesh
 from licp.metrics.agreement import Agreement
-from licp.render import Frame, View, draw
+from licp.render import Frame, View, draw, view_axes
 
 __all__ = ["COLOURS", "draw_with_points", "figure_heat", "figure_overlay", "figure_swap"]
 
@@ -44,6 +46,8 @@ COLOURS: tuple[tuple[float, float, float], ...] = (
 _GREY = (0.80, 0.77, 0.74)
 _PANEL, _LINE, _DPI = (460, 540), 34, 100
 _COLORMAP = "viridis"
+# Cosine between a surface's normal and the viewer from which on it is seen from behind.
+_AVERTED = -0.2
 # Corners of an octahedron and its faces: a dot that looks alike from all sides.
 _CORNERS = np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1]], float)
 _FACES = np.array(
@@ -91,6 +95,8 @@ def draw_with_points(
         np.concatenate([np.empty((0, 3)), *at]),
         np.concatenate([np.empty((0, 3)), *paint]),
     )
+    front = _in_front(mesh, dots, view)
+    dots, shades = dots[front], shades[front]
     if not len(dots):
         return base
     n, k = len(mesh.vertices), len(dots)
@@ -287,6 +293,12 @@ def figure_heat(
     colors = np.where(known[:, None], scale.to_rgba(np.where(known, heat, 0.0))[:, :3], _GREY)
     pictures = [[draw(mesh, view, size=_PANEL, colors=colors, relief=0.5) for view in views]]
     return _write(path, pictures, title, {}, (scale, label))
+
+
+def _in_front(mesh: Mesh, dots: Floats, view: View) -> NDArray[np.bool_]:
+    """Whether the surface under a dot faces the viewer, or nearly so: rims show from both sides."""
+    forward = vertex_normals(mesh.vertices, mesh.faces) @ view_axes(view)[2]
+    return np.asarray(forward[KDTree(mesh.vertices).query(dots)[1]] > _AVERTED)
 
 
 def _dot(mesh: Mesh) -> float:
