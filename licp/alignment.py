@@ -12,6 +12,7 @@ from licp.features import HeatCurvature
 from licp.geometry import vertex_areas
 from licp.similarity import Similarity, fit_similarities, fit_similarity
 from licp.surface import Surface, even_subset, nearest
+from licp.threads import in_threads
 
 __all__ = ["Cloud", "align_globally", "grip", "refine_alignment"]
 
@@ -134,7 +135,9 @@ def start_rotations() -> Floats:
     return np.stack([first, second, third], 3).reshape(-1, 3, 3)
 
 
-def align_globally(template: Cloud, scan: Cloud, *, with_scale: bool = True) -> list[Similarity]:
+def align_globally(
+    template: Cloud, scan: Cloud, *, with_scale: bool = True, workers: int = 1
+) -> list[Similarity]:
     """Similarities from template to scan without any start.
 
     Multi-start ICP, our own: poses all over SO(3) are refined together by robust two-way ICP in
@@ -146,6 +149,8 @@ def align_globally(template: Cloud, scan: Cloud, *, with_scale: bool = True) -> 
         Any unit, anywhere.
     with_scale : bool
         False keeps the scale 1: both are in one unit.
+    workers : int
+        Threads that share the poses.
 
     Returns
     -------
@@ -155,9 +160,9 @@ def align_globally(template: Cloud, scan: Cloud, *, with_scale: bool = True) -> 
     """
     # In one unit of length both shapes keep scale 1; otherwise their radii are a first guess.
     scan_unit = scan.radius if with_scale else template.radius
-    found = _descend(_QUICK, template, scan, scan_unit, with_scale)
+    found = _descend(_QUICK, template, scan, scan_unit, with_scale, workers)
     if len(found) > 1:
-        found = _descend(_THOROUGH, template, scan, scan_unit, with_scale)
+        found = _descend(_THOROUGH, template, scan, scan_unit, with_scale, workers)
     to_standard = Similarity(1 / template.radius, np.eye(3), -template.centre / template.radius)
     from_standard = Similarity(scan_unit, np.eye(3), scan.centre)
     return [from_standard.after(pose).after(to_standard) for pose in found]
@@ -169,6 +174,7 @@ def _descend(
     scan: Cloud,
     scan_unit: float,
     with_scale: bool,
+    workers: int,
 ) -> list[Similarity]:
     """Poses between standard clouds that are left at the foot of a pyramid, best first."""
     R = start_rotations()
@@ -179,6 +185,7 @@ def _descend(
             template.standard(count, template.radius),
             scan.standard(count, scan_unit),
             reach,
+            workers,
         )
         if keep < len(R):
             best = _distinct(level.cost(s, R, t), R, keep)
@@ -201,8 +208,10 @@ class _Level:
         template: tuple[Floats, Floats, Floats],
         scan: tuple[Floats, Floats, Floats],
         reach: float,
+        workers: int,
     ) -> None:
         self.reach = reach
+        self.workers = workers
         self.T, self.NT, curvature = template
         self.S, self.NS, scan_curvature = scan
         # Columns, so that the innermost loop runs along memory; half the precision, twice the pace.
@@ -214,7 +223,12 @@ class _Level:
         Rt = np.swapaxes(R, 1, 2)
         X = s[:, None, None] * (self.T @ Rt) + t[:, None]
         queries = np.concatenate([X, self.NT @ Rt], 2).astype(np.float32)
-        d, j, e, k = _nearest_both_ways(queries, self.columns, self.unlike)
+        found = in_threads(
+            lambda poses: _nearest_both_ways(poses, self.columns, self.unlike),
+            np.array_split(queries, min(self.workers, len(queries))),
+            self.workers,
+        )
+        d, j, e, k = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return np.sqrt(d, dtype=np.float64), j, np.sqrt(e, dtype=np.float64), k
 
     def step(

@@ -165,8 +165,8 @@ class Morpher:
         if sets and of_labels is not None:
             raise InputError("labels and a schedule with sets say the same thing: give one of them")
 
-        with one_blas_thread:
-            self._prepare(weights, bending, masked, of_labels, sets, backend)
+        with one_blas_thread, ThreadPoolExecutor(1) as aside:
+            self._prepare(weights, bending, masked, of_labels, sets, backend, aside)
 
     def _sets(self) -> dict[tuple[str, ...], Ints]:
         """Set of each vertex for every list of sets in the schedule."""
@@ -183,6 +183,7 @@ class Morpher:
         labels: Ints | None,
         sets: Mapping[tuple[str, ...], Ints],
         backend: Backend | None,
+        aside: ThreadPoolExecutor,
     ) -> None:
         """Everything that depends on the template alone."""
         clean_template = clean(self.template.vertices, self.template.faces)
@@ -192,7 +193,7 @@ class Morpher:
         part_area = np.bincount(part, area)
         in_body = part_area[part] >= _BODY_SHARE * part_area.max()
         self._body = np.flatnonzero(in_body)
-        share = visible_share(clean_template.vertices, clean_template.faces)
+        shown = aside.submit(visible_share, clean_template.vertices, clean_template.faces)
         self._in_body = np.where(in_body, np.cumsum(in_body) - 1, -1)
         faces = self._in_body[clean_template.faces]
         self._faces = faces[(faces >= 0).all(1)]
@@ -203,6 +204,8 @@ class Morpher:
         self._rest = self._to_unit.apply(clean_template.vertices[in_body])
         source = clean_template.source[self._body]
         surface = Surface(self._rest, self._faces)
+        cloud = aside.submit(Cloud.of, surface)
+        crossing = aside.submit(self_intersections, clean_template.vertices, clean_template.faces)
         trust = vertex_areas(self._rest, self._faces)
         if weights is not None:
             trust = trust * weights[source]
@@ -215,14 +218,15 @@ class Morpher:
         # Where stiffness varies, its stiff part dominates the error that a solve is judged by.
         self._tolerance = _SOLVE / np.sqrt(bends.max() / bends.min())
         self._curvature = HeatCurvature(self._rest, self._faces)
+        curvature = self._curvature.of(self._rest, surface.normals)
         traits = Traits(
             trust,
             bends,
-            np.where(share[in_body] < _HIDDEN, _HIDDEN_REACH, np.inf),
+            np.where(shown.result()[in_body] < _HIDDEN, _HIDDEN_REACH, np.inf),
             free,
             None if labels is None else labels[source],
             surface.normals,
-            self._curvature.of(self._rest, surface.normals),
+            curvature,
             {names: own[source] for names, own in sets.items()},
         )
         self._pyramid = Pyramid(
@@ -234,11 +238,9 @@ class Morpher:
             backend,
             max(stage.stiffness for stage in self.schedule),
         )
-        self._cloud = Cloud.of(surface)
         self._followers = self._follower_weights()
-        self._rest_crossings = len(
-            self_intersections(clean_template.vertices, clean_template.faces)
-        )
+        self._cloud = cloud.result()
+        self._rest_crossings = len(crossing.result())
 
     @property
     def backend(self) -> Backend:
@@ -357,7 +359,7 @@ class Morpher:
                 )
                 poses = [fitted.after(own)]
             elif pose == "global":
-                poses = self._search(ready.sparse, rigid)
+                poses = self._search(ready.cloud, rigid, workers)
             else:
                 poses = [pose.after(self._to_unit.inverse())]
             pose, matcher = self._settle(
@@ -394,6 +396,7 @@ class Morpher:
                 Surface(vertices[self._clean.source], self._clean.faces),
                 ready.full,
                 self._rest_crossings,
+                workers,
             )
             watch.lap("assess")
         return MorphResult(
@@ -511,11 +514,10 @@ class Morpher:
         alike = search.resemblance(X, level.normals(X), level.traits)
         return Places(alike, level.traits.sets, matcher.target.neighbours, matcher.target.spacing)
 
-    def _search(self, scan: Surface, rigid: bool) -> list[Similarity]:
+    def _search(self, cloud: Cloud, rigid: bool, workers: int) -> list[Similarity]:
         """Poses from the unit frame to the scan without any start, best first."""
-        cloud = Cloud.of(scan)
         if not rigid:
-            return align_globally(self._cloud, cloud)
+            return align_globally(self._cloud, cloud, workers=workers)
         grown = Similarity(1.0 / self._to_unit.scale, np.eye(3), np.zeros(3))
         template = self._cloud.scaled(grown.scale)
         ratio = cloud.radius / template.radius
@@ -524,7 +526,7 @@ class Morpher:
                 f"rigid=True keeps the scale, but the scan is {ratio:.3g} times as large as the "
                 "template: bring both to one unit, or leave out rigid"
             )
-        found = align_globally(template, cloud, with_scale=False)
+        found = align_globally(template, cloud, with_scale=False, workers=workers)
         return [pose.after(grown) for pose in found]
 
     def _settle(
@@ -664,8 +666,15 @@ def morph(
     >>> bool(abs(result.similarity.scale - 70.0) < 1.0), result.vertices.shape
     (True, (642, 3))
     """
+
+    def prepared() -> PreparedScan:
+        ready = scan if isinstance(scan, PreparedScan) else PreparedScan(scan)
+        if landmarks is None and start is None:
+            _ = ready.cloud  # kept there
+        return ready
+
     with ThreadPoolExecutor(1) as aside:
-        ready = aside.submit(PreparedScan, scan)
+        ready = aside.submit(prepared)
         morpher = Morpher(
             template,
             schedule=schedule,

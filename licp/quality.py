@@ -6,6 +6,7 @@ none.  Percentiles are weighted by area (edges: by length), so that they speak o
 surface, however unevenly it is sampled.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -24,6 +25,7 @@ from licp.geometry import (
 )
 from licp.intersections import self_intersections
 from licp.surface import Surface
+from licp.threads import in_threads
 
 __all__ = [
     "Distances",
@@ -178,7 +180,11 @@ def assess(
 
 
 def assess_surfaces(
-    rest_vertices: Floats, fit: Surface, scan: Surface, rest_self_intersections: int
+    rest_vertices: Floats,
+    fit: Surface,
+    scan: Surface,
+    rest_self_intersections: int,
+    workers: int = 1,
 ) -> Quality:
     """Like :func:`assess`, of surfaces that are there already.
 
@@ -190,13 +196,22 @@ def assess_surfaces(
         The template after, and the scan in the same frame.
     rest_self_intersections : int
         Of the template before.
+    workers : int
+        Threads that share the work.
     """
     V0, V1, F = rest_vertices, fit.vertices, fit.faces
     rest, new, scale = _areas(V0, V1, F)
+    tree = fit.triangles
+    parts: tuple[Callable[[], Any], ...] = (
+        lambda: vars(_distances(fit, scan, _SAMPLES, _REACH)),
+        lambda: int(flipped_faces(V0, V1, F).sum()),
+        lambda: len(self_intersections(V1, F, tree)),
+    )
+    distances, flipped, crossings = in_threads(lambda part: part(), parts, workers)
     return Quality(
-        **vars(_distances(fit, scan, _SAMPLES, _REACH)),
-        flipped_faces=int(flipped_faces(V0, V1, F).sum()),
-        self_intersections=len(self_intersections(V1, F, fit.triangles)),
+        **distances,
+        flipped_faces=flipped,
+        self_intersections=crossings,
         rest_self_intersections=rest_self_intersections,
         scale=scale,
         edge_distortion=_edge_distortion(V0, V1, fit.edges[0], scale),

@@ -1,11 +1,13 @@
 """A scan, prepared once for any number of templates."""
 
 import time
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from licp.alignment import Cloud
 from licp.coarsening import thinned
 from licp.mesh import as_mesh
 from licp.repair import RepairReport, clean_scan
@@ -71,6 +73,11 @@ class PreparedScan:
         self.full = Surface(clean.vertices, clean.faces)
         self.sparse, self.kept = thinned(self.full, _SPACING * self.full.size)
         self.seconds = time.perf_counter() - begun
+
+    @cached_property
+    def cloud(self) -> Cloud:
+        """What a search of all poses looks at."""
+        return Cloud.of(self.sparse)
 
     def seen_from(self, pose: Similarity) -> tuple[Surface, tuple[Surface, Ints] | None]:
         """The scan in the frame of a template of size one, thinned to fit that.
