@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from licp.correspondence import State
 from licp.errors import InputError
-from licp.geometry import face_normals_areas, vertex_neighbours
+from licp.geometry import vertex_neighbours
 from licp.morph import Morpher
 from licp.result import MorphResult
 from licp.scan import PreparedScan
@@ -109,7 +109,7 @@ def morph_guided(morpher: Morpher, scan: Any, guidance: Guidance, **options: Any
         )
     if not guidance:
         return replace(morpher.morph(scan, **options), adjusted=guidance.notes)
-    ready = scan if isinstance(scan, PreparedScan) else PreparedScan(scan)
+    ready = PreparedScan.of(scan)
     wary = morpher.trusting(np.where(guidance.raised, _HARDLY, 1.0))
     first = wary.morph(ready, **options)
     outside = guidance.raised & _around(first, _outside(first, ready.full))
@@ -133,7 +133,7 @@ def _outside(fit: MorphResult, scan: Surface) -> Bools:
     _, face, barycentric = scan.triangles.query(fit.vertices)
     foot = np.einsum("qk,qkj->qj", barycentric, scan.vertices[scan.faces[face]])
     rise = np.einsum("qj,qj->q", foot - fit.vertices, scan.normals_at(face, barycentric))
-    beyond: Bools = rise > _OUTSIDE * _size(fit)
+    beyond: Bools = rise > _OUTSIDE * Surface(fit.vertices, fit.mesh.faces).size
     return beyond
 
 
@@ -144,7 +144,3 @@ def _around(fit: MorphResult, some: Bools) -> Bools:
     rings = max(1, round(_AROUND * np.sqrt(n)))  # spacing: the size over the root of n
     near: Bools = dilated(np.where(some, 0, 1), 2, vertex_neighbours(mesh.faces, n), rings)[0]
     return near
-
-
-def _size(fit: MorphResult) -> float:
-    return float(np.sqrt(face_normals_areas(fit.vertices, fit.mesh.faces)[1].sum()))

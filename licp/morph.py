@@ -331,7 +331,7 @@ class Morpher:
             If nothing of the template meets the scan after alignment.
         """
         workers = search_threads(threads)
-        ready = scan if isinstance(scan, PreparedScan) else PreparedScan(scan)
+        ready = PreparedScan.of(scan)
         watch = _Stopwatch({"prepare": ready.seconds})
         s = ready.count
         ignored = _per_vertex(scan_mask, s, "scan_mask", np.bool_)
@@ -668,7 +668,7 @@ def morph(
     """
 
     def prepared() -> PreparedScan:
-        ready = scan if isinstance(scan, PreparedScan) else PreparedScan(scan)
+        ready = PreparedScan.of(scan)
         if landmarks is None and start is None:
             _ = ready.cloud  # kept there
         return ready

@@ -4,12 +4,12 @@ from typing import Any
 
 import numpy as np
 
-from licp.closest import TriangleTree
 from licp.errors import InputError
-from licp.geometry import face_normals_areas, vertex_normals
+from licp.geometry import vertex_normals
 from licp.mesh import as_mesh
 from licp.morph import morph
 from licp.regions import Regions
+from licp.surface import Surface
 
 __all__ = ["transfer_regions"]
 
@@ -56,12 +56,11 @@ def transfer_regions(regions: Regions, template: Any, other: Any, **options: Any
             f"{of.name} has {len(of.vertices)} vertices, but these regions are of a template of "
             f"{regions.count}"
         )
-    fit = morph(of, to, **options).vertices
-    distance, face, barycentric = TriangleTree(fit, of.faces).query(to.vertices)
-    there = np.einsum("qk,qkj->qj", barycentric, vertex_normals(fit, of.faces)[of.faces[face]])
+    fit = Surface(morph(of, to, **options).vertices, of.faces)
+    distance, face, barycentric = fit.triangles.query(to.vertices)
+    there = fit.normals_at(face, barycentric)
     facing = np.einsum("qj,qj->q", there, vertex_normals(to.vertices, to.faces)) > 0
-    size = np.sqrt(face_normals_areas(fit, of.faces)[1].sum())
-    near = facing & (distance < _REACH * size)
+    near = facing & (distance < _REACH * fit.size)
     found = {}
     for name in regions:
         share = (barycentric * regions.mask(name)[of.faces[face]]).sum(1)

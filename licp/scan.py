@@ -74,6 +74,11 @@ class PreparedScan:
         self.sparse, self.kept = thinned(self.full, _SPACING * self.full.size)
         self.seconds = time.perf_counter() - begun
 
+    @classmethod
+    def of(cls, scan: Any) -> "PreparedScan":
+        """The scan prepared, unless it is already."""
+        return scan if isinstance(scan, cls) else cls(scan)
+
     @cached_property
     def cloud(self) -> Cloud:
         """What a search of all poses looks at."""
