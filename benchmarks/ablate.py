@@ -113,14 +113,18 @@ def _no_border(holds: Any) -> Any:
     return lambda self, face, barycentric: np.zeros(len(face), bool)
 
 
-def _at_vertex(project: Any) -> Any:
-    def vertex_as_foot(self: Any, points: Any, near: NDArray[np.int64]) -> Any:
-        start, faces = self.incidence
-        face = faces[start[near]]
-        corner = (self.faces[face] == near[:, None]).astype(np.float64)
-        return face, corner, self.vertices[near]
+def _at_vertex(_: Any) -> Any:
+    def vertex_as_foot(
+        queries: Any, near: Any, space: Any, faces: Any, start: Any, around: Any
+    ) -> Any:
+        face = around[start[near]]
+        return face, (faces[face] == near[:, None]).astype(np.float64)
 
     return vertex_as_foot
+
+
+def _by_position(closest: Any) -> Any:
+    return lambda queries, near, space, *mesh: closest(queries[:, :3], near, space[:, :3], *mesh)
 
 
 _RIM: dict[str, Replacement] = {"licp.correspondence.StageMatcher.match": _no_rim}
@@ -171,7 +175,11 @@ VARIANTS = (
     ),
     Variant(
         "exact foot on triangles", "nearest vertex",
-        replaced={"licp.surface.Surface.project": _at_vertex},
+        replaced={"licp.correspondence.closest_in_space": _at_vertex},
+    ),
+    Variant(
+        "normals in the foot", "nearest in position",
+        replaced={"licp.correspondence.closest_in_space": _by_position},
     ),
     Variant(
         "walking search", "search tree throughout",
@@ -182,7 +190,7 @@ VARIANTS = (
         replaced=_constant("licp.morph._SOLVE", 1e-6),
     ),
     Variant("one correspondence set", "7, then 10: with regions", _regional, regions=True),
-    *(_stages(count) for count in (8, 12, 16, 24, 32)),
+    *(_stages(count) for count in (8, 10, 16, 24, 32)),
 )  # fmt: skip
 
 

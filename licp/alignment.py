@@ -356,8 +356,7 @@ def refine_alignment(
     agreement : float
         How well each side is explained by the other, 0 to 2.
     """
-    # The same weights as in the first stages of the schedule: 40 mm per unit normal, and 64 mm
-    # per unit curvature, of a 400 mm template.
+    # 40 mm per unit normal and 64 mm per unit curvature, of a 400 mm template.
     kappa, gamma = 0.1, 0.16
     # Pairs lose their say at a feature distance of 40 mm: parts that the scan lacks must not pull.
     reach = 0.1

@@ -1,9 +1,10 @@
 """Exact closest points on triangle meshes.
 
 Two layers over one triangle kernel: :func:`closest_on_incident` searches the triangles around a
-vertex that is already known (the step taken in every iteration of a registration), and
-:class:`TriangleTree` searches the whole mesh.  :class:`Border` tells which of the points found lie
-on the border, where a match or a distance says nothing about the surface.
+vertex that is already known, and :class:`TriangleTree` searches the whole mesh.
+:func:`closest_in_space` does what the former does where points have more coordinates than their
+position (the step taken in every iteration of a registration).  :class:`Border` tells which of the
+points found lie on the border, where a match or a distance says nothing about the surface.
 
 All kernels run serially without the GIL, so that callers may split queries over threads; each
 query is answered on its own, in any order, with the same bits.
@@ -18,7 +19,13 @@ from numpy.typing import ArrayLike, NDArray
 from licp.errors import InputError, MeshError
 from licp.geometry import _faces, _points, face_edges
 
-__all__ = ["Border", "TriangleTree", "closest_on_incident", "closest_on_triangle"]
+__all__ = [
+    "Border",
+    "TriangleTree",
+    "closest_in_space",
+    "closest_on_incident",
+    "closest_on_triangle",
+]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -223,6 +230,98 @@ def _incident(P: Any, at: Any, V: Any, F: Any, indptr: Any, indices: Any) -> Any
                 )
         squared[i] = best
     return face, bary, point, squared
+
+
+def closest_in_space(
+    queries: Floats, vertex_ids: Ints, space: Floats, faces: Ints, indptr: Ints, indices: Ints
+) -> tuple[Ints, Floats]:
+    """Closest point among the triangles around a given vertex of each query, in any dimension.
+
+    Triangles are flat in a space of positions with other coordinates beside them, as normals and
+    curvature are interpolated over a face; so the point found is the one most like the query,
+    not just the nearest one.
+
+    Parameters
+    ----------
+    queries : (q, k) float64
+        Position and other coordinates.
+    vertex_ids : (q,) int64
+        The vertex whose triangles are searched, one for each query.
+    space : (n, k) float64
+        The vertices of the mesh in the same space.
+    faces : (m, 3) int64
+        Triangles, by vertex.
+    indptr, indices : (n + 1,), (3 m,) int64
+        Faces of each vertex, from :func:`licp.geometry.vertex_faces`.
+
+    Returns
+    -------
+    face : (q,) int64
+        -1 where the vertex has no triangle.
+    barycentric : (q, 3) float64
+        Weights of the corners of ``face``, never negative; zeros where there is no triangle.
+
+    Examples
+    --------
+    >>> from licp.geometry import vertex_faces
+    >>> S, F = np.eye(4)[:3], np.array([[0, 1, 2]])
+    >>> face, barycentric = closest_in_space(
+    ...     np.array([[0.5, 0.25, 0.25, 9.0]]), np.array([1]), S, F, *vertex_faces(F, 3)
+    ... )
+    >>> face.tolist(), barycentric.round(12).tolist()
+    ([0], [[0.5, 0.25, 0.25]])
+    """
+    found: tuple[Ints, Floats] = _in_space(queries, vertex_ids, space, faces, indptr, indices)
+    return found
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _in_space(Q: Any, at: Any, S: Any, F: Any, indptr: Any, indices: Any) -> Any:
+    q, dimension = Q.shape
+    face = np.full(q, -1, np.int64)
+    bary = np.zeros((q, 3))
+    for i in range(q):
+        best = np.inf
+        for j in range(indptr[at[i]], indptr[at[i] + 1]):
+            f = indices[j]
+            a, b, c = F[f, 0], F[f, 1], F[f, 2]
+            # All that decides is in the products of both sides and the query, seen from corner a.
+            bb, bc, cc, bq, cq, qq = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+            for k in range(dimension):
+                x, y, z = S[b, k] - S[a, k], S[c, k] - S[a, k], Q[i, k] - S[a, k]
+                bb += x * x
+                bc += x * y
+                cc += y * y
+                bq += x * z
+                cq += y * z
+                qq += z * z
+            v, w, d = _lowest(bb, bc, cc, bq, cq)
+            if qq + d < best:
+                best, face[i] = qq + d, f
+                bary[i, 0], bary[i, 1], bary[i, 2] = max(1.0 - v - w, 0.0), v, w
+    return face, bary
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _lowest(bb: float, bc: float, cc: float, bq: float, cq: float) -> Any:
+    """Where ``|v b + w c - q|^2 - |q|^2`` is least over the triangle, and its value there."""
+    area = bb * cc - bc * bc
+    if area > 1e-12 * bb * cc:
+        v, w = (cc * bq - bc * cq) / area, (bb * cq - bc * bq) / area
+        if v >= 0.0 and w >= 0.0 and v + w <= 1.0:
+            return v, w, -(v * bq + w * cq)
+    t = min(max(bq / bb, 0.0), 1.0) if bb > 0.0 else 0.0
+    v, w, least = t, 0.0, t * (t * bb - 2.0 * bq)
+    t = min(max(cq / cc, 0.0), 1.0) if cc > 0.0 else 0.0
+    d = t * (t * cc - 2.0 * cq)
+    if d < least:
+        v, w, least = 0.0, t, d
+    third = bb - 2.0 * bc + cc
+    t = min(max((bb - bc - bq + cq) / third, 0.0), 1.0) if third > 0.0 else 0.0
+    d = bb - 2.0 * bq - 2.0 * t * (bb - bc - bq + cq) + t * t * third
+    if d < least:
+        v, w, least = 1.0 - t, t, d
+    return v, w, least
 
 
 class TriangleTree:

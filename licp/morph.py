@@ -29,7 +29,7 @@ from licp.schedule import Schedule, Stage
 from licp.similarity import Similarity, fit_similarity
 from licp.solver import Backend, ElasticSolver
 from licp.surface import Surface, even_subset, nearest
-from licp.territory import Places
+from licp.territory import Places, Territory
 from licp.threads import one_blas_thread, search_threads
 from licp.traits import Traits
 from licp.visibility import visible_share
@@ -384,7 +384,10 @@ class Morpher:
             if shape.number < self._pyramid.last:
                 finest = self._pyramid.finest
                 X = self._pyramid.refined(X, shape.number, self._pyramid.last)
-                matches = shape.search.match(X, finest.normals(X), finest.traits)
+                territory = _territory(matcher, places, shape.search.stage, finest.traits)
+                matches = shape.search.match(
+                    X, finest.normals(X), finest.traits, territory=territory
+                )
             history, stopped = shape.history, shape.stopped
             watch.lap("deform")
 
@@ -441,7 +444,7 @@ class Morpher:
                 number, level, guess = wanted, pyramid.levels[wanted], None
                 solver, hung = ElasticSolver(level.system), pyramid.bound(marks, number)
             search = matcher.at(stage)
-            territory = None if places is None else places.of(stage.sets, level.traits)
+            territory = _territory(matcher, places, stage, level.traits)
             alpha = stage.stiffness**4
             for _ in range(stage.iterations):
                 matches = search.match(X, level.normals(X), level.traits, guess, territory)
@@ -707,6 +710,13 @@ class _Shape:
     search: StageMatcher
     history: tuple[StageRecord, ...]
     stopped: bool
+
+
+def _territory(
+    matcher: Matcher, places: Places | None, stage: Stage, traits: Traits
+) -> Territory | None:
+    """What a stage may match: by the labels of template and scan, or by the sets of the stage."""
+    return matcher.labelled(traits) if places is None else places.of(stage.sets, traits)
 
 
 class _Stopwatch:

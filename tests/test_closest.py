@@ -7,7 +7,13 @@ import pytest
 import trimesh
 from scipy.spatial.transform import Rotation
 
-from licp.closest import Border, TriangleTree, closest_on_incident, closest_on_triangle
+from licp.closest import (
+    Border,
+    TriangleTree,
+    closest_in_space,
+    closest_on_incident,
+    closest_on_triangle,
+)
 from licp.errors import InputError, MeshError
 from licp.geometry import vertex_faces
 
@@ -164,6 +170,32 @@ def test_incident_agrees_with_the_triangles_around():
         best = min(reference_distance(p[i], V[F[f]]) for f in around)
         assert np.sqrt(squared[i]) == pytest.approx(best, abs=1e-12)
     np.testing.assert_allclose(point, feet(V, F, face, b), atol=1e-15)
+
+
+@pytest.mark.parametrize("dimension", [3, 6])
+def test_in_any_space_the_closest_point_is_the_same(dimension):
+    """Positions turned into a larger space, which changes no distance."""
+    rng = np.random.default_rng(7)
+    sphere = trimesh.creation.icosphere(2)
+    V, F = np.asarray(sphere.vertices), np.asarray(sphere.faces, np.int64)
+    V = np.concatenate([V, V[F[0]].mean(0)[None]])
+    F = np.concatenate([F, [[F[0, 0], F[0, 1], len(V) - 1], [F[0, 0], F[0, 0], F[0, 1]]]])  # flat
+    at = rng.integers(len(V), size=1000)
+    p = V[at] + 0.3 * rng.normal(size=(1000, 3))
+    turn = np.linalg.qr(rng.normal(size=(dimension, dimension)))[0][:3]
+    rows = vertex_faces(F, len(V))
+    face, b = closest_in_space(p @ turn, at, V @ turn, F, *rows)
+    squared = closest_on_incident(p, at, V, F, *rows)[3]
+    np.testing.assert_allclose(((feet(V, F, face, b) - p) ** 2).sum(1), squared, atol=1e-12)
+    assert (b >= 0).all() and np.allclose(b.sum(1), 1.0)
+
+
+def test_in_any_space_without_triangles_nothing_is_found():
+    V = np.array([*FLAT[0], [5, 5, 5]], float)
+    face, b = closest_in_space(
+        V[3:], np.array([3]), V, np.array(FLAT[1]), *vertex_faces(FLAT[1], 4)
+    )
+    assert face.tolist() == [-1] and not b.any()
 
 
 def test_incident_without_triangles_is_the_vertex():

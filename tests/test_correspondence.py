@@ -33,7 +33,8 @@ def matcher(mesh: Arrays, **options: object) -> Matcher:
 
 def match(on: Matcher, stage: Stage = STAGE, labels: np.ndarray | None = None) -> Matches:
     """Matches of the unit sphere."""
-    return on.at(stage).match(V, V, traits(labels=labels))
+    told = traits(labels=labels)
+    return on.at(stage).match(V, V, told, territory=on.labelled(told))
 
 
 def front(mesh: Arrays) -> Arrays:
@@ -158,6 +159,24 @@ def test_curvature_tells_what_position_leaves_open() -> None:
     )
     assert np.allclose(plain.points[:, 2], 5.4, atol=0.05)
     assert np.allclose(led.points[:, 2], 5.0, atol=0.06)
+
+
+def test_normals_move_matches_by_less_than_a_face() -> None:
+    """Around a sphere with turned normals: u = (R x + k^2 n) / |R x + k^2 n|, and R u is least."""
+    W, G = ball(4)
+    radius, turn, kappa = 1.1, 0.1, 0.5
+    c, s = np.cos(turn), np.sin(turn)
+    N = V @ np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]]).T
+    stage = dataclasses.replace(STAGE, normal_weight=kappa)
+    on = matcher((radius * W, G)).at(stage)
+    found = on.match(V, N, traits())
+    u = radius * V + kappa**2 * N
+    u /= np.linalg.norm(u, axis=1, keepdims=True)
+    moved = np.linalg.norm(radius * (u - V), axis=1)
+    assert 0.015 < moved.max() < 0.025  # faces have sides of 0.08
+    assert np.linalg.norm(found.points - radius * u, axis=1).max() < 0.3 * moved.max()
+    # Where template and scan touch, nothing moves.
+    assert np.allclose(on.match(radius * V, N, traits()).points, radius * V, atol=1e-9)
 
 
 def test_a_moved_scan_gives_moved_matches() -> None:

@@ -137,7 +137,7 @@ def test_dilation_goes_along_the_surface() -> None:
     assert (V[grown[0], 2] > -2 * edge).all() and grown[0][V[:, 2] > -edge].all()
     two = np.concatenate([ring[0], ring[0][1:] + len(ring[1])])
     apart = dilated(np.r_[labels, labels * 0 + 1], 2, (two, np.r_[ring[1], ring[1] + len(V)]), 9)
-    assert not apart[0, len(V):].any()
+    assert not apart[0, len(V) :].any()
 
 
 def test_one_set_of_everything_is_no_set() -> None:

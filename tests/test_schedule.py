@@ -12,9 +12,9 @@ STAGE = Stage(stiffness=0.05, normal_weight=0.1, curvature_weight=0.1)
 def test_the_default_goes_from_stiff_to_soft_in_equal_ratios() -> None:
     stages = Schedule.progressive().stages
     stiffness = np.array([s.stiffness for s in stages])
-    assert len(stages) == 16
-    assert stiffness[0] == pytest.approx(0.08) and stiffness[-1] == pytest.approx(0.0044)
-    assert np.allclose(stiffness[1:] / stiffness[:-1], (0.0044 / 0.08) ** (1 / 15))
+    assert len(stages) == 12
+    assert stiffness[0] == pytest.approx(0.1) and stiffness[-1] == pytest.approx(0.0044)
+    assert np.allclose(stiffness[1:] / stiffness[:-1], (0.0044 / 0.1) ** (1 / 11))
     for name in ("normal_weight", "curvature_weight", "distance_gate"):
         assert (np.diff([getattr(s, name) for s in stages]) < 0).all()
 
@@ -39,7 +39,7 @@ def test_schedules_are_values() -> None:
 
 def test_it_prints_one_line_a_stage() -> None:
     lines = str(Schedule.progressive(3)).splitlines()
-    assert len(lines) == 4 and lines[1].split()[:2] == ["1", "0.0800"]
+    assert len(lines) == 4 and lines[1].split()[:2] == ["1", "0.1000"]
 
 
 @pytest.mark.parametrize(
