@@ -25,7 +25,7 @@ Ints = NDArray[np.int64]
 # reach shrinks so that what only one of the two shows (shoulders, a neck, a missing back) fades.
 # Whole and front-only heads stand out in the quick one; else the thorough one, which takes three
 # times as long, decides.
-_QUICK = ((480, 64, 2, 0.6), (60, 96, 4, 0.4), (12, 192, 5, 0.3), (3, 512, 12, 0.2))
+_QUICK = ((480, 64, 2, 0.6), (60, 128, 4, 0.4), (12, 256, 5, 0.3), (3, 600, 12, 0.2))
 _THOROUGH = ((480, 100, 3, 0.6), (100, 200, 5, 0.4), (30, 300, 8, 0.3), (10, 600, 8, 0.2))
 # Poses closer than this (rotation matrices, Frobenius norm: 15 degrees) are one in the search;
 # at its end (40 degrees) refinement brings them together anyway.

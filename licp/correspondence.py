@@ -28,6 +28,12 @@ Bools = NDArray[np.bool_]
 _SETTLED = 0.015
 
 
+# What normals weigh in a match's lean towards where they agree, in parts of their weight in the
+# search.  1 takes another 3 % of the error of MakeHuman heads and adds 1 % to that of ICT heads;
+# less in the search as well loses wide open mouths.
+_LEAN = 0.7
+
+
 class State(IntEnum):
     """Why a template vertex was matched, or not."""
 
@@ -142,6 +148,9 @@ class StageMatcher:
         self.stage = stage
         target = matcher.target
         self._space = self._features(target.vertices, target.normals, matcher.features)
+        # Not in curvature, which differs between heads: 8 % more error on one family of heads.
+        self._lean = np.repeat([1.0, _LEAN], 3)
+        self._leaning = self._space[:, :6] * self._lean
 
     @cached_property
     def _whole(self) -> KDTree:
@@ -197,9 +206,8 @@ class StageMatcher:
         alone the template could not move by less than a face of the scan to where it fits better.
         """
         target = self._scan.target
-        # Not in curvature, which differs between heads: 8 % more error on one family of heads.
         face, barycentric = closest_in_space(
-            looks[:, :6], near, self._space[:, :6], target.faces, *target.incidence
+            looks[:, :6] * self._lean, near, self._leaning, target.faces, *target.incidence
         )
         aside = np.einsum("qk,qkj->qj", barycentric, target.vertices[target.faces[face]]) - feet
         # No further than the scan is away: where they meet, normals tell noise and ragged rims.

@@ -107,8 +107,8 @@ class Schedule:
     [0.1, 0.021, 0.0044]
     >>> print(schedule)
     stage  stiffness  normal  curvature  cosine  distance  iterations
-        1     0.1000   0.050      0.160    0.60     0.150           1
-        2     0.0210   0.022      0.057    0.60     0.087           1
+        1     0.1000   0.100      0.160    0.60     0.150           1
+        2     0.0210   0.032      0.057    0.60     0.087           1
         3     0.0044   0.010      0.020    0.60     0.050           1
     """
 
@@ -160,13 +160,11 @@ class Schedule:
         def ladder(first: float, last: float) -> list[float]:
             return [float(x) for x in first * (last / first) ** u]
 
-        # Normals and curvature lead at first (20 mm and 64 mm per unit), since positions mean
-        # little before the shapes agree; at the end (4 mm and 8 mm) positions decide.  The more
-        # normals lead, the less error on MakeHuman heads and the more on ICT heads: 40 mm instead
-        # of 20 mm give -3 and +2 % on tuning heads.
+        # Normals and curvature lead at first (40 mm and 64 mm per unit), since positions mean
+        # little before the shapes agree; at the end (4 mm and 8 mm) positions decide.
         rungs = zip(
             ladder(stiff, soft),
-            ladder(0.05, 0.01),
+            ladder(0.1, 0.01),
             ladder(0.16, 0.02),
             ladder(0.15, 0.05),
             strict=True,
