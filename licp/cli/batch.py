@@ -71,7 +71,7 @@ _LOOK = 10.0
 )
 @REGIONS
 @click.option("--rigid", is_flag=True, help="Keep the scale: all are in one unit, of one size.")
-@click.option("--levels", type=click.IntRange(1), help="Stages of the schedule.  [default: 16]")
+@click.option("--levels", type=click.IntRange(1), help="Stages of the schedule.  [default: 12]")
 @click.option(
     "--backend", type=click.Choice(["cholmod", "scipy"]), help="[default: the faster one there is]"
 )

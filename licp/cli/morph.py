@@ -47,7 +47,7 @@ __all__ = ["morph"]
 )
 @click.option("--rigid", is_flag=True, help="Keep the scale: both are in one unit, of one size.")
 @click.option("--threads", type=click.IntRange(1), help="[default: all processors]")
-@click.option("--levels", type=click.IntRange(1), help="Stages of the schedule.  [default: 16]")
+@click.option("--levels", type=click.IntRange(1), help="Stages of the schedule.  [default: 12]")
 @click.option(
     "--backend", type=click.Choice(["cholmod", "scipy"]), help="[default: the faster one there is]"
 )
