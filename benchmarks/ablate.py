@@ -113,18 +113,18 @@ def _no_border(holds: Any) -> Any:
     return lambda self, face, barycentric: np.zeros(len(face), bool)
 
 
-def _at_vertex(_: Any) -> Any:
-    def vertex_as_foot(
-        queries: Any, near: Any, space: Any, faces: Any, start: Any, around: Any
-    ) -> Any:
-        face = around[start[near]]
-        return face, (faces[face] == near[:, None]).astype(np.float64)
+def _at_vertex(project: Any) -> Any:
+    def vertex_as_foot(self: Any, points: Any, near: NDArray[np.int64]) -> Any:
+        start, faces = self.incidence
+        face = faces[start[near]]
+        corner = (self.faces[face] == near[:, None]).astype(np.float64)
+        return face, corner, self.vertices[near]
 
     return vertex_as_foot
 
 
-def _by_position(closest: Any) -> Any:
-    return lambda queries, near, space, *mesh: closest(queries[:, :3], near, space[:, :3], *mesh)
+def _upright(_: Any) -> Any:
+    return lambda self, vertices, looks, near, feet: np.zeros_like(feet)
 
 
 _RIM: dict[str, Replacement] = {"licp.correspondence.StageMatcher.match": _no_rim}
@@ -132,6 +132,7 @@ _BORDER: dict[str, Replacement] = {"licp.closest.Border.holds": _no_border}
 _STAY: dict[str, Replacement] = {
     "licp.morph.refine_alignment": lambda f: lambda *a, **k: f(*a, **k | {"steps": 0})
 }
+_LEAN: dict[str, Replacement] = {"licp.correspondence.StageMatcher._aside": _upright}
 _BEND: dict[str, Replacement] = {
     "licp.morph.Morpher._bend_roughly": lambda _: lambda self, *_: None
 }
@@ -175,12 +176,9 @@ VARIANTS = (
     ),
     Variant(
         "exact foot on triangles", "nearest vertex",
-        replaced={"licp.correspondence.closest_in_space": _at_vertex},
+        replaced={"licp.surface.Surface.project": _at_vertex, **_LEAN},
     ),
-    Variant(
-        "normals in the foot", "nearest in position",
-        replaced={"licp.correspondence.closest_in_space": _by_position},
-    ),
+    Variant("normals in the foot", "nearest in position", replaced=_LEAN),
     Variant(
         "walking search", "search tree throughout",
         replaced=_constant("licp.correspondence._SETTLED", 0.0),
