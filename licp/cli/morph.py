@@ -8,6 +8,7 @@ import click
 from licp.cli.group import EPILOG
 from licp.cli.outputs import (
     FILE,
+    LEVELS,
     REGIONS,
     check_outputs,
     chosen_schedule,
@@ -47,7 +48,7 @@ __all__ = ["morph"]
 )
 @click.option("--rigid", is_flag=True, help="Keep the scale: both are in one unit, of one size.")
 @click.option("--threads", type=click.IntRange(1), help="[default: all processors]")
-@click.option("--levels", type=click.IntRange(1), help="Stages of the schedule.  [default: 12]")
+@LEVELS
 @click.option(
     "--backend", type=click.Choice(["cholmod", "scipy"]), help="[default: the faster one there is]"
 )

@@ -21,6 +21,7 @@ from licp.schedule import Schedule
 
 __all__ = [
     "FILE",
+    "LEVELS",
     "REGIONS",
     "check_outputs",
     "chosen_schedule",
@@ -32,6 +33,11 @@ __all__ = [
 ]
 
 FILE = click.Path(path_type=Path)
+LEVELS = click.option(
+    "--levels",
+    type=click.IntRange(1),
+    help=f"Stages of the schedule.  [default: {len(Schedule.progressive())}]",
+)
 REGIONS = click.option(
     "--regions", type=FILE, help='JSON {"name": [vertices of the template], ...}.'
 )
