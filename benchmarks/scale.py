@@ -222,7 +222,7 @@ def replayed(sequence: Sequence[System], backend: Backend) -> dict[str, Record]:
     """
 
     def prepared(s: System) -> ElasticSystem:
-        return ElasticSystem(s.system.K, s.system.coordinates, backend)
+        return ElasticSystem(s.system.L, s.system.mass, s.system.coordinates, backend)
 
     systems = {id(s.system): prepared(s) for s in sequence}
     solvers = {s.run: ElasticSolver(systems[id(s.system)]) for s in sequence}

@@ -9,7 +9,7 @@ from licp.coarsening import Coarsening, coarsen
 from licp.correspondence import Matches, State
 from licp.geometry import vertex_normals
 from licp.landmarks import BoundLandmarks
-from licp.laplacian import cotangent_laplacian, thin_plate_energy
+from licp.laplacian import cotangent_laplacian
 from licp.restshape import LocalSimilarities
 from licp.solver import Backend, ElasticSystem
 from licp.traits import Traits
@@ -72,9 +72,7 @@ class Level:
         self._L, self.mass = cotangent_laplacian(rest, faces)
         self._transposed = self._L.T.tocsr()
         self.spacing = float(np.sqrt(self.mass.sum() / len(rest)))
-        self.system = ElasticSystem(
-            thin_plate_energy(self._L, self.mass / traits.bending), rest, backend
-        )
+        self.system = ElasticSystem(self._L, self.mass / traits.bending, rest, backend)
         self._local = LocalSimilarities(rest, controls, radius) if controls else None
         self._delta = self._L @ rest
         own = vertex_normals(rest, faces)
