@@ -1,5 +1,6 @@
 """Pose: the similarity that brings a template to a scan, from anywhere or from landmarks."""
 
+import itertools
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,9 +11,9 @@ from scipy.spatial import KDTree
 
 from licp.features import HeatCurvature
 from licp.geometry import vertex_areas
-from licp.similarity import Similarity, fit_similarities, fit_similarity
+from licp.similarity import Similarity, fit_similarity, similarities_of_moments
 from licp.surface import Surface, even_subset, nearest
-from licp.threads import in_threads
+from licp.threads import Share, sharing
 
 __all__ = ["Cloud", "align_globally", "grip", "refine_alignment"]
 
@@ -160,9 +161,10 @@ def align_globally(
     """
     # In one unit of length both shapes keep scale 1; otherwise their radii are a first guess.
     scan_unit = scan.radius if with_scale else template.radius
-    found = _descend(_QUICK, template, scan, scan_unit, with_scale, workers)
-    if len(found) > 1:
-        found = _descend(_THOROUGH, template, scan, scan_unit, with_scale, workers)
+    with sharing(workers) as share:
+        found = _descend(_QUICK, template, scan, scan_unit, with_scale, share, workers)
+        if len(found) > 1:
+            found = _descend(_THOROUGH, template, scan, scan_unit, with_scale, share, workers)
     to_standard = Similarity(1 / template.radius, np.eye(3), -template.centre / template.radius)
     from_standard = Similarity(scan_unit, np.eye(3), scan.centre)
     return [from_standard.after(pose).after(to_standard) for pose in found]
@@ -174,18 +176,26 @@ def _descend(
     scan: Cloud,
     scan_unit: float,
     with_scale: bool,
-    workers: int,
+    share: Share,
+    shares: int,
 ) -> list[Similarity]:
     """Poses between standard clouds that are left at the foot of a pyramid, best first."""
     R = start_rotations()
     s = np.ones(len(R))
     t = np.zeros((len(R), 3))
+    most = max(count for _, count, _, _ in pyramid)
+    source, goal = template.standard(most, template.radius), scan.standard(most, scan_unit)
+    unlike = _squared_distances(source[2], goal[2])
     for keep, count, steps, reach in pyramid:
         level = _Level(
-            template.standard(count, template.radius),
-            scan.standard(count, scan_unit),
+            source[0][:count],
+            source[1][:count],
+            goal[0][:count],
+            goal[1][:count],
+            unlike[:count, :count],
             reach,
-            workers,
+            share,
+            shares,
         )
         if keep < len(R):
             best = _distinct(level.cost(s, R, t), R, keep)
@@ -200,62 +210,111 @@ def _descend(
     ]
 
 
+def _squared_distances(a: Floats, b: Floats) -> NDArray[np.float32]:
+    """Between rows (p, f) and rows (q, f), (p, q)."""
+    squares = (a**2).sum(1)[:, None] + (b**2).sum(1) - 2.0 * a @ b.T
+    distances: NDArray[np.float32] = np.maximum(squares, 0.0).astype(np.float32)
+    return distances
+
+
 class _Level:
     """Two-way matches between two standard clouds, for many poses at once."""
 
     def __init__(
         self,
-        template: tuple[Floats, Floats, Floats],
-        scan: tuple[Floats, Floats, Floats],
+        points: Floats,
+        normals: Floats,
+        scan_points: Floats,
+        scan_normals: Floats,
+        unlike: NDArray[np.float32],
         reach: float,
-        workers: int,
+        share: Share,
+        shares: int,
     ) -> None:
-        self.reach = reach
-        self.workers = workers
-        self.T, self.NT, curvature = template
-        self.S, self.NS, scan_curvature = scan
+        self.T, self.NT, self.S = points, normals, scan_points
         # Columns, so that the innermost loop runs along memory; half the precision, twice the pace.
-        self.columns = np.ascontiguousarray(np.hstack([self.S, self.NS]).T, np.float32)
-        self.unlike = ((curvature[:, None] - scan_curvature) ** 2).sum(2).astype(np.float32)
+        self.columns = np.ascontiguousarray(np.hstack([scan_points, scan_normals]).T, np.float32)
+        self.unlike = np.ascontiguousarray(unlike)
+        self.reach = reach
+        self.share, self.shares = share, shares
 
-    def match(self, s: Floats, R: Floats, t: Floats) -> tuple[Floats, Ints, Floats, Ints]:
-        """Feature distance and index of the nearest point, template to scan and back."""
-        Rt = np.swapaxes(R, 1, 2)
-        X = s[:, None, None] * (self.T @ Rt) + t[:, None]
-        queries = np.concatenate([X, self.NT @ Rt], 2).astype(np.float32)
-        found = in_threads(
-            lambda poses: _nearest_both_ways(poses, self.columns, self.unlike),
-            np.array_split(queries, min(self.workers, len(queries))),
-            self.workers,
-        )
-        d, j, e, k = (np.concatenate(parts) for parts in zip(*found, strict=True))
-        return np.sqrt(d, dtype=np.float64), j, np.sqrt(e, dtype=np.float64), k
+    def _of_each(self, what: Any, s: Floats, R: Floats, t: Floats) -> tuple[Any, ...]:
+        """What a kernel says of the matches of each pose."""
+
+        def of(poses: slice) -> Any:
+            found = _nearest_both_ways(
+                s[poses], R[poses], t[poses], self.T, self.NT, self.columns, self.unlike
+            )
+            return what(self.T, self.S, *found, self.reach)
+
+        ends = np.linspace(0, len(s), min(self.shares, len(s)) + 1).astype(int)
+        parts = self.share(of, [slice(a, b) for a, b in itertools.pairwise(ends)])
+        return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
 
     def step(
         self, s: Floats, R: Floats, t: Floats, with_scale: bool
     ) -> tuple[Floats, Floats, Floats]:
-        d, j, e, k = self.match(s, R, t)
-        c = len(s)
-        source = np.concatenate([np.broadcast_to(self.T, (c, *self.T.shape)), self.T[k]], 1)
-        target = np.concatenate([self.S[j], np.broadcast_to(self.S, (c, *self.S.shape))], 1)
-        weight = np.concatenate(
-            [_belief(d, self.reach) ** 2 / d.shape[1], _belief(e, self.reach) ** 2 / e.shape[1]], 1
-        )
-        s, R, t = fit_similarities(source, target, weight, with_scale)
+        """Fit each pose to its matches."""
+        source, target, cross, spread = self._of_each(_moments, s, R, t)
+        s, R, t = similarities_of_moments(source, target, cross, spread, with_scale)
         # A pose that shrinks to a point, or swallows everything, has lost the other shape.
         return np.clip(s, 0.4, 2.5) if with_scale else s, R, t
 
     def cost(self, s: Floats, R: Floats, t: Floats) -> Floats:
         """Part of both shapes that the other one does not explain, 0 to 2, (c,)."""
-        d, _, e, _ = self.match(s, R, t)
-        total: Floats = 2.0 - _belief(d, self.reach).mean(1) - _belief(e, self.reach).mean(1)
-        return total
+        cost: Floats = self._of_each(_unexplained, s, R, t)[0]
+        return cost
 
 
 def _belief(d: Floats, reach: float) -> Floats:
     """One for perfect pairs, half at the reach; its square is the Geman-McClure weight."""
     b: Floats = 1.0 / (1.0 + (d / reach) ** 2)
     return b
+
+
+@njit(cache=True, nogil=True)
+def _moments(T: Any, S: Any, d: Any, j: Any, e: Any, k: Any, reach: float) -> Any:
+    """Of matched points, weighted by squared beliefs: both means, cross product and spread."""
+    c, p, q = d.shape[0], d.shape[1], e.shape[1]
+    a0, b0, cross, spread = np.zeros((c, 3)), np.zeros((c, 3)), np.zeros((c, 3, 3)), np.zeros(c)
+    scale = 1.0 / (reach * reach)
+    for pose in range(c):
+        total = 0.0
+        for i in range(p + q):
+            # Both shapes have the same say, whatever their number of points.
+            if i < p:
+                a, b, gap, count = i, j[pose, i], d[pose, i], p
+            else:
+                a, b, gap, count = k[pose, i - p], i - p, e[pose, i - p], q
+            w = 1.0 / ((1.0 + gap * scale) ** 2 * count)
+            total += w
+            for x in range(3):
+                a0[pose, x] += w * T[a, x]
+                b0[pose, x] += w * S[b, x]
+                spread[pose] += w * T[a, x] * T[a, x]
+                for y in range(3):
+                    cross[pose, x, y] += w * S[b, x] * T[a, y]
+        a0[pose] /= total
+        b0[pose] /= total
+        spread[pose] /= total
+        for x in range(3):
+            spread[pose] -= a0[pose, x] * a0[pose, x]
+            for y in range(3):
+                cross[pose, x, y] = cross[pose, x, y] / total - b0[pose, x] * a0[pose, y]
+    return a0, b0, cross, spread
+
+
+@njit(cache=True, nogil=True)
+def _unexplained(T: Any, S: Any, d: Any, j: Any, e: Any, k: Any, reach: float) -> Any:
+    """Mean lack of belief in the matches of both shapes; a tuple of one."""
+    cost = np.full(len(d), 2.0)
+    scale = 1.0 / (reach * reach)
+    for pose in range(len(d)):
+        for gap in d[pose]:
+            cost[pose] -= 1.0 / (1.0 + gap * scale) / d.shape[1]
+        for gap in e[pose]:
+            cost[pose] -= 1.0 / (1.0 + gap * scale) / e.shape[1]
+    return (cost,)
 
 
 def _distinct(cost: Floats, R: Floats, count: int, apart: float = _ALIKE) -> list[int]:
@@ -275,27 +334,35 @@ def _distinct(cost: Floats, R: Floats, count: int, apart: float = _ALIKE) -> lis
 
 
 @njit(cache=True, nogil=True)
-def _nearest_both_ways(queries: Any, columns: Any, extra: Any) -> Any:
-    """Nearest neighbours by brute force, of queries (c, p, f) and columns (f, q) to each other.
+def _nearest_both_ways(
+    s: Any, R: Any, t: Any, points: Any, normals: Any, columns: Any, extra: Any
+) -> Any:
+    """Nearest neighbours by brute force, of posed points (p, 3) and columns (6, q) to each other.
 
     For a few hundred points in many poses this beats search trees by far, and one pass serves
     both directions.  ``extra`` (p, q) is added to the squared distances.
     """
-    c, p, f = queries.shape
-    q = columns.shape[1]
+    c, p, q = len(s), len(points), columns.shape[1]
     d = np.empty((c, p), np.float32)
     j = np.empty((c, p), np.int64)
     e = np.full((c, q), np.inf, np.float32)
     k = np.zeros((c, q), np.int64)
     row = np.empty(q, np.float32)
+    query = np.empty(6, np.float32)
     for pose in range(c):
         for i in range(p):
+            for a in range(3):
+                x, n = 0.0, 0.0
+                for b in range(3):
+                    x += R[pose, a, b] * points[i, b]
+                    n += R[pose, a, b] * normals[i, b]
+                query[a], query[3 + a] = s[pose] * x + t[pose, a], n
             for b in range(q):
                 row[b] = extra[i, b]
-            for a in range(f):
-                x = queries[pose, i, a]
+            for a in range(6):
+                y = query[a]
                 for b in range(q):
-                    row[b] += (x - columns[a, b]) * (x - columns[a, b])
+                    row[b] += (y - columns[a, b]) * (y - columns[a, b])
             best, at = row[0], 0
             for b in range(q):
                 if row[b] < best:

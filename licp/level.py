@@ -1,5 +1,6 @@
 """One resolution of a template: everything the loop needs of it, prepared once."""
 
+from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 
 import numpy as np
@@ -69,11 +70,13 @@ class Level:
         self.rest = rest
         self.faces = faces
         self.traits = traits
-        self._L, self.mass = cotangent_laplacian(rest, faces)
-        self._transposed = self._L.T.tocsr()
-        self.spacing = float(np.sqrt(self.mass.sum() / len(rest)))
-        self.system = ElasticSystem(self._L, self.mass / traits.bending, rest, backend)
-        self._local = LocalSimilarities(rest, controls, radius) if controls else None
+        with ThreadPoolExecutor(1) as aside:
+            local = aside.submit(LocalSimilarities, rest, controls, radius) if controls else None
+            self._L, self.mass = cotangent_laplacian(rest, faces)
+            self._transposed = self._L.T.tocsr()
+            self.spacing = float(np.sqrt(self.mass.sum() / len(rest)))
+            self.system = ElasticSystem(self._L, self.mass / traits.bending, rest, backend)
+            self._local = None if local is None else local.result()
         self._delta = self._L @ rest
         own = vertex_normals(rest, faces)
         self._own_normals = None if np.array_equal(own, traits.normals) else own

@@ -218,7 +218,7 @@ class Morpher:
         # Where stiffness varies, its stiff part dominates the error that a solve is judged by.
         self._tolerance = _SOLVE / np.sqrt(bends.max() / bends.min())
         self._curvature = HeatCurvature(self._rest, self._faces)
-        curvature = self._curvature.of(self._rest, surface.normals)
+        curvature = self._curvature.of(self._rest, surface.normals, workers=2)
         traits = Traits(
             trust,
             bends,

@@ -1,7 +1,7 @@
 """Fill-reducing ordering of a symmetric sparse matrix by nested dissection.
 
-SciPy's LU brings no good ordering for meshes.  This one splits the *matrix graph* (for a thin
-plate: the 2-ring graph) again and again by small vertex separators, which are numbered last.
+SciPy's LU brings no good ordering for meshes.  This one splits the *matrix graph* again and again
+by small vertex separators, which are numbered last.
 Candidate cuts are planes in the coordinates of the vertices and level sets of graph distance;
 every threshold of every candidate is rated in a single pass over the edges.
 """
@@ -16,7 +16,7 @@ from licp.errors import InputError
 __all__ = ["nested_dissection"]
 
 # The four numbers below were chosen by the fill of thin plates on two head templates and one
-# subdivided head; halving or doubling any of them changes the fill by less than 3 %.
+# subdivided head; halving or doubling any of them changed the fill by less than 3 %.
 # Below this many vertices a part is numbered as it comes.
 _LEAF = 12
 # Thresholds tried per candidate.
@@ -25,15 +25,9 @@ _BINS = 64
 _LEAST_SIDE = 0.2
 _UNEVEN = 0.5
 
-# Three axes, six face diagonals, four space diagonals of the cube.
-_DIRECTIONS = np.array(
-    [
-        *[(1, 0, 0), (0, 1, 0), (0, 0, 1)],
-        *[(1, 1, 0), (1, -1, 0), (1, 0, 1), (1, 0, -1), (0, 1, 1), (0, 1, -1)],
-        *[(1, 1, 1), (1, 1, -1), (1, -1, 1), (1, -1, -1)],
-    ],
-    dtype=np.float64,
-)
+# The three axes: with face and space diagonals beside them, two head templates have 3 % less fill,
+# for twice the time.
+_DIRECTIONS = np.eye(3)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from licp.errors import InputError
 
-__all__ = ["Similarity", "fit_similarities", "fit_similarity"]
+__all__ = ["Similarity", "fit_similarities", "fit_similarity", "similarities_of_moments"]
 
 Floats = NDArray[np.float64]
 
@@ -159,16 +159,35 @@ def fit_similarities(
     a0 = (w[:, None, :] @ source)[:, 0]
     b0 = (w[:, None, :] @ target)[:, 0]
     a, b = source - a0[:, None], target - b0[:, None]
-    U, S, Vt = np.linalg.svd(np.swapaxes(b * w[:, :, None], 1, 2) @ a)
+    cross = np.swapaxes(b * w[:, :, None], 1, 2) @ a
+    return similarities_of_moments(a0, b0, cross, (w * (a**2).sum(2)).sum(1), with_scale)
+
+
+def similarities_of_moments(
+    source: Floats, target: Floats, cross: Floats, spread: Floats, with_scale: bool = True
+) -> tuple[Floats, Floats, Floats]:
+    """What :func:`fit_similarities` returns, from weighted means over the points of each set.
+
+    Parameters
+    ----------
+    source, target : (c, 3) float64
+        Of the points.
+    cross : (c, 3, 3) float64
+        Of the products of their deviations, target by source.
+    spread : (c,) float64
+        Of the squared deviation of source points.
+    with_scale : bool
+        False keeps the scale 1.
+    """
+    U, S, Vt = np.linalg.svd(cross)
     sign = np.where(np.linalg.det(U @ Vt) < 0, -1.0, 1.0)
     U[:, :, 2] *= sign[:, None]
     R = U @ Vt
-    spread = (w * (a**2).sum(2)).sum(1)
     gain = S[:, 0] + S[:, 1] + sign * S[:, 2]
     scale = np.where(spread > 0, gain / np.where(spread > 0, spread, 1.0), 1.0)
     if not with_scale:
         scale = np.ones_like(scale)
-    t = b0 - scale[:, None] * (R @ a0[:, :, None])[:, :, 0]
+    t = target - scale[:, None] * (R @ source[:, :, None])[:, :, 0]
     return scale, R, t
 
 

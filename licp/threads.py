@@ -2,16 +2,17 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from licp.errors import InputError
 
-__all__ = ["in_threads", "one_blas_thread", "search_threads"]
+__all__ = ["Share", "in_threads", "one_blas_thread", "search_threads", "sharing"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -28,12 +29,39 @@ def search_threads(threads: int | None) -> int:
     return int(threads)
 
 
-def in_threads(do: Callable[[Item], Result], items: Iterable[Item], workers: int) -> list[Result]:
-    """Results in the order of the items; shared out to threads, for work that leaves Python."""
+class Share(Protocol):
+    """Does something with each item; results in their order."""
+
+    def __call__(self, do: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]: ...
+
+
+@contextmanager
+def sharing(workers: int) -> Iterator[Share]:
+    """Shares items out to this thread and others, for work that leaves Python.
+
+    Examples
+    --------
+    >>> with sharing(2) as share:
+    ...     share(abs, [-1, 2, -3])
+    [1, 2, 3]
+    """
     if workers <= 1:
-        return [do(item) for item in items]
-    with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(do, items))
+        yield lambda do, items: [do(item) for item in items]
+        return
+    with ThreadPoolExecutor(workers - 1) as pool:
+
+        def share(do: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+            own, *others = items
+            begun = [pool.submit(do, item) for item in others]
+            return [do(own), *(each.result() for each in begun)]
+
+        yield share
+
+
+def in_threads(do: Callable[[Item], Result], items: Iterable[Item], workers: int) -> list[Result]:
+    """:func:`sharing` for a single time."""
+    with sharing(workers) as share:
+        return share(do, items)
 
 
 class _OneBlasThread:

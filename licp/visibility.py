@@ -13,8 +13,8 @@ __all__ = ["visible_share"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-# Views all around; each is a depth image this many pixels wide.
-_VIEWS, _PIXELS = 32, 160
+# Pairs of opposite views all around; each pair is one depth image this many pixels wide.
+_PAIRS, _PIXELS = 16, 160
 # A vertex is seen if nothing is in front of it by more than this many pixels: less than the depth
 # of any cavity, more than the slope of a surface across a pixel.
 _SLACK = 2.5
@@ -48,8 +48,8 @@ def visible_share(vertices: Floats, faces: Ints) -> Floats:
     (True, 0.0)
     """
     normals = vertex_normals(vertices, faces)
-    k = np.arange(_VIEWS) + 0.5
-    z = 1.0 - 2.0 * k / _VIEWS
+    k = np.arange(_PAIRS) + 0.5
+    z = 1.0 - k / _PAIRS
     turn = np.pi * (1.0 + np.sqrt(5.0)) * k
     ring = np.sqrt(1.0 - z * z)
     seen = np.zeros(len(vertices))
@@ -60,18 +60,22 @@ def visible_share(vertices: Floats, faces: Ints) -> Floats:
         P = vertices @ np.stack([right, np.cross(view, right), view], 1)
         P -= P.min(0)
         P *= (_PIXELS - 1) / (P[:, :2].max() or 1.0)
-        depth = _depth_image(P, faces, _PIXELS)
-        cosine = np.maximum(normals @ view, 0.0)
+        front, back = _depth_images(P, faces, _PIXELS)
+        cosine = normals @ view
         pixel = P[:, :2].round().astype(np.int64)
-        faced += cosine
-        seen += cosine * (P[:, 2] >= depth[pixel[:, 0], pixel[:, 1]] - _SLACK)
+        at = pixel[:, 0] * _PIXELS + pixel[:, 1]
+        faced += np.abs(cosine)
+        before = P[:, 2] >= front.ravel()[at] - _SLACK
+        behind = P[:, 2] <= back.ravel()[at] + _SLACK
+        seen += np.abs(cosine) * np.where(cosine > 0, before, behind)
     return np.where(faced > 0, seen / np.where(faced > 0, faced, 1.0), 1.0)
 
 
 @njit(cache=True, nogil=True)
-def _depth_image(P: Any, F: Any, size: int) -> Any:
-    """Greatest depth of the faces at each pixel centre."""
-    image = np.full((size, size), -np.inf)
+def _depth_images(P: Any, F: Any, size: int) -> Any:
+    """Greatest and least depth of the faces at each pixel centre."""
+    front = np.full((size, size), -np.inf)
+    back = np.full((size, size), np.inf)
     for f in range(F.shape[0]):
         ax, ay, az = P[F[f, 0], 0], P[F[f, 0], 1], P[F[f, 0], 2]
         bx, by, bz = P[F[f, 1], 0], P[F[f, 1], 1], P[F[f, 1], 2]
@@ -79,12 +83,17 @@ def _depth_image(P: Any, F: Any, size: int) -> Any:
         area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
         if area == 0.0:
             continue
+        # Barycentric coordinates and depth are linear in the pixel.
+        vx, vy = (cy - ay) / area, -(cx - ax) / area
+        wx, wy = -(by - ay) / area, (bx - ax) / area
         for x in range(int(np.ceil(min(ax, bx, cx))), int(np.floor(max(ax, bx, cx))) + 1):
             for y in range(int(np.ceil(min(ay, by, cy))), int(np.floor(max(ay, by, cy))) + 1):
-                v = ((x - ax) * (cy - ay) - (cx - ax) * (y - ay)) / area
-                w = ((bx - ax) * (y - ay) - (x - ax) * (by - ay)) / area
+                v = (x - ax) * vx + (y - ay) * vy
+                w = (x - ax) * wx + (y - ay) * wy
                 if v >= 0.0 and w >= 0.0 and v + w <= 1.0:
                     z = az + v * (bz - az) + w * (cz - az)
-                    if z > image[x, y]:
-                        image[x, y] = z
-    return image
+                    if z > front[x, y]:
+                        front[x, y] = z
+                    if z < back[x, y]:
+                        back[x, y] = z
+    return front, back
