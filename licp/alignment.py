@@ -80,9 +80,9 @@ class Cloud:
             area = vertex_areas(surface.vertices, surface.faces)
         centre = area @ surface.vertices / area.sum()
         radius = np.sqrt(area @ ((surface.vertices - centre) ** 2).sum(1) / area.sum())
-        curvature = HeatCurvature(
-            surface.vertices, surface.faces, [radius * x for x in _CURVATURE_SCALES]
-        ).of(surface.vertices, surface.normals)
+        curvature = HeatCurvature.on(surface, [radius * x for x in _CURVATURE_SCALES]).of(
+            surface.vertices, surface.normals
+        )
         inner = area * ~surface.at_border
         chosen = even_subset(surface.vertices, inner if inner.any() else area, count)
         # Bit-reversed order: every prefix is spread along the curve like the whole.
@@ -186,7 +186,11 @@ def _descend(
     most = max(count for _, count, _, _ in pyramid)
     source, goal = template.standard(most, template.radius), scan.standard(most, scan_unit)
     unlike = _squared_distances(source[2], goal[2])
+    level = None
     for keep, count, steps, reach in pyramid:
+        if level is not None:
+            best = _distinct(level.cost(s, R, t), R, keep)
+            s, R, t = s[best], R[best], t[best]
         level = _Level(
             source[0][:count],
             source[1][:count],
@@ -197,11 +201,9 @@ def _descend(
             share,
             shares,
         )
-        if keep < len(R):
-            best = _distinct(level.cost(s, R, t), R, keep)
-            s, R, t = s[best], R[best], t[best]
         for _ in range(steps):
             s, R, t = level.step(s, R, t, with_scale)
+    assert level is not None
     cost = level.cost(s, R, t)
     return [
         Similarity(float(s[k]), R[k], t[k])

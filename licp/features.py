@@ -7,6 +7,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from licp.laplacian import cotangent_laplacian
+from licp.surface import Surface
 from licp.threads import in_threads
 
 __all__ = ["FEATURE_SCALES", "HeatCurvature"]
@@ -18,9 +19,9 @@ Ints = NDArray[np.int64]
 # head with neck): 4, 8 and 16 mm.  Ears and lips at one end, brow and chin at the other.
 FEATURE_SCALES = (0.01, 0.02, 0.04)
 
-# Accuracy of a heat step, relative: values on a ball are within 1 %.  Fits do not tell 3e-3 from
-# 3e-2: noise and connectivity change the features by far more.
-_ACCURACY = 6e-3
+# Accuracy of a heat step, relative.  Fits do not tell 6e-3 from 5e-2: noise and connectivity
+# change the features by far more.
+_ACCURACY = 2e-2
 # Iterations of a heat step: radii of a few spacings need 5 to 40.  Only slivers ask for more, and
 # what they leave unsolved is their own.
 _LIMIT = 400
@@ -62,14 +63,31 @@ class HeatCurvature:
         self._L, self._mass = cotangent_laplacian(vertices, faces)
         self._scales = tuple(scales)
 
-    def of(self, vertices: Floats, normals: Floats, workers: int = 1) -> Floats:
+    @classmethod
+    def on(
+        cls, surface: Surface, scales: "tuple[float, ...] | list[float]" = FEATURE_SCALES
+    ) -> "HeatCurvature":
+        """Of a surface, whose Laplacian may be known."""
+        heat = object.__new__(cls)
+        heat._L, heat._mass = surface.laplacian
+        heat._scales = tuple(scales)
+        return heat
+
+    def of(
+        self,
+        vertices: Floats,
+        normals: Floats,
+        workers: int = 1,
+        accuracy: float = _ACCURACY,
+    ) -> Floats:
         """Features (n, len(scales)) of the surface with its vertices at ``vertices``.
 
-        Scales, widest first, are shared out to so many threads.
+        Scales, widest first, are shared out to so many threads.  The accuracy is that of a heat
+        step, relative to all of it.
         """
 
         def feature(s: float) -> Floats:
-            flow: Floats = np.einsum("ij,ij->i", self._flow(vertices, s), normals) / s
+            flow: Floats = np.einsum("ij,ij->i", self._flow(vertices, s, accuracy), normals) / s
             return flow
 
         columns = in_threads(feature, self._scales[::-1], workers)[::-1]
@@ -78,15 +96,15 @@ class HeatCurvature:
     def spread(self, values: Floats) -> Floats:
         """Heat-smoothed values (n,) at the largest scale."""
         columns = np.repeat(values[:, None], 3, axis=1)
-        smooth: Floats = values + self._flow(columns, self._scales[-1])[:, 0]
+        smooth: Floats = values + self._flow(columns, self._scales[-1], _ACCURACY)[:, 0]
         return smooth
 
-    def _flow(self, values: Floats, s: float) -> Floats:
+    def _flow(self, values: Floats, s: float, accuracy: float) -> Floats:
         """How a heat step of radius ``s`` changes values (n, 3)."""
         L = self._L
         flow: Floats = _heat_step(
             L.indptr, L.indices, L.data, self._mass, 0.25 * s * s,
-            np.ascontiguousarray(values, np.float64), _ACCURACY, _LIMIT,
+            np.ascontiguousarray(values, np.float64), accuracy, _LIMIT,
         )  # fmt: skip
         return flow
 

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from licp.errors import MeshError
+from licp.geometry import face_edges
 
 __all__ = ["cotangent_laplacian", "membrane_energy", "thin_plate_energy"]
 
@@ -76,7 +77,50 @@ def _triangle_terms(
     return half_cot, area_at
 
 
-def cotangent_laplacian(V: ArrayLike, F: ArrayLike) -> tuple[sparse.csc_array, NDArray[np.float64]]:
+@numba.njit(cache=True, nogil=True)
+def _assemble(
+    E: NDArray[np.int64], side: NDArray[np.int64], half_cot: NDArray[np.float64], n: int
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float64]]:
+    """Compressed rows, ascending, of a Laplacian with these half cotangents at the corners."""
+    weight = np.zeros(len(E))
+    for f in range(len(side)):
+        for k in range(3):
+            if side[f, k] >= 0:
+                weight[side[f, k]] += half_cot[f, (k + 2) % 3]
+    indptr = np.zeros(n + 1, np.int32)
+    for i in range(n):
+        indptr[i + 1] = 1
+    for e in range(len(E)):
+        indptr[E[e, 0] + 1] += 1
+        indptr[E[e, 1] + 1] += 1
+    for i in range(n):
+        indptr[i + 1] += indptr[i]
+    fill = indptr[:-1].copy()
+    indices = np.empty(indptr[n], np.int32)
+    data = np.empty(indptr[n])
+    # Edges are sorted by their lower, then their higher end: first what is before the diagonal.
+    for e in range(len(E)):
+        i, j = E[e, 1], E[e, 0]
+        indices[fill[i]], data[fill[i]] = j, -weight[e]
+        fill[i] += 1
+    diagonal = fill.copy()
+    for i in range(n):
+        indices[fill[i]], data[fill[i]] = i, 0.0
+        fill[i] += 1
+    for e in range(len(E)):
+        i, j = E[e, 0], E[e, 1]
+        indices[fill[i]], data[fill[i]] = j, -weight[e]
+        fill[i] += 1
+        data[diagonal[i]] += weight[e]
+        data[diagonal[j]] += weight[e]
+    return indptr, indices, data
+
+
+def cotangent_laplacian(
+    V: ArrayLike,
+    F: ArrayLike,
+    edges: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]] | None = None,
+) -> tuple[sparse.csc_array, NDArray[np.float64]]:
     """Cotangent Laplacian and lumped mass of a triangle mesh, safe on any triangles.
 
     ``L u = sum_j w_ij (u_i - u_j)`` with ``w_ij = (cot a + cot b) / 2`` over the angles opposite
@@ -95,6 +139,8 @@ def cotangent_laplacian(V: ArrayLike, F: ArrayLike) -> tuple[sparse.csc_array, N
     F : (m, 3) array_like of int
         Triangles.  Faces that name a vertex twice are ignored; borders, several components,
         non-manifold edges and unreferenced vertices are fine.
+    edges : tuple, optional
+        What :func:`licp.geometry.face_edges` returns, if it is known already.
 
     Returns
     -------
@@ -148,15 +194,9 @@ def cotangent_laplacian(V: ArrayLike, F: ArrayLike) -> tuple[sparse.csc_array, N
     mass = np.bincount(F.ravel(), weights=area_at.ravel(), minlength=n)
     mass = np.maximum(mass, _MASS_FLOOR * total / np.count_nonzero(mass))
 
-    p, q = F[:, [1, 2, 0]].ravel(), F[:, [2, 0, 1]].ravel()
-    keep = p != q
-    # Only one triangle of the matrix is summed, then mirrored: exact symmetry.
-    upper = sparse.coo_array(
-        (half_cot.ravel()[keep], (np.minimum(p, q)[keep], np.maximum(p, q)[keep])), shape=(n, n)
-    ).tocsc()
-    adjacency = upper + upper.T
-    degree = np.asarray(adjacency.sum(axis=0)).ravel()
-    return _canonical(sparse.coo_array(sparse.diags_array(degree) - adjacency)), mass
+    ends, _, side = face_edges(F) if edges is None else edges
+    indptr, indices, data = _assemble(ends, side, half_cot, n)
+    return sparse.csc_array((data, indices, indptr), shape=(n, n)), mass
 
 
 def membrane_energy(L: sparse.csc_array, mass: NDArray[np.float64]) -> sparse.csc_array:

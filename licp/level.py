@@ -10,9 +10,9 @@ from licp.coarsening import Coarsening, coarsen
 from licp.correspondence import Matches, State
 from licp.geometry import vertex_normals
 from licp.landmarks import BoundLandmarks
-from licp.laplacian import cotangent_laplacian
 from licp.restshape import LocalSimilarities
 from licp.solver import Backend, ElasticSystem
+from licp.surface import Surface
 from licp.traits import Traits
 
 __all__ = ["Level", "Pyramid"]
@@ -41,9 +41,8 @@ class Level:
 
     Parameters
     ----------
-    rest : (n, 3) float64
+    surface : Surface
         The undeformed template, in parts of its size.
-    faces : (m, 3) int64
     traits : Traits
     controls, radius : int, float
         Of :class:`licp.restshape.LocalSimilarities`; no controls, no following rest shape.
@@ -60,25 +59,24 @@ class Level:
 
     def __init__(
         self,
-        rest: Floats,
-        faces: Ints,
+        surface: Surface,
         traits: Traits,
         controls: int,
         radius: float,
         backend: Backend | None,
     ) -> None:
-        self.rest = rest
-        self.faces = faces
+        self.rest = rest = surface.vertices
+        self.faces = surface.faces
         self.traits = traits
         with ThreadPoolExecutor(1) as aside:
             local = aside.submit(LocalSimilarities, rest, controls, radius) if controls else None
-            self._L, self.mass = cotangent_laplacian(rest, faces)
+            self._L, self.mass = surface.laplacian
             self._transposed = self._L.T.tocsr()
             self.spacing = float(np.sqrt(self.mass.sum() / len(rest)))
             self.system = ElasticSystem(self._L, self.mass / traits.bending, rest, backend)
             self._local = None if local is None else local.result()
         self._delta = self._L @ rest
-        own = vertex_normals(rest, faces)
+        own = surface.normals
         self._own_normals = None if np.array_equal(own, traits.normals) else own
 
     def with_traits(self, traits: Traits) -> "Level":
@@ -168,7 +166,7 @@ class Pyramid:
 
     Parameters
     ----------
-    rest, faces, traits, controls, radius, backend
+    surface, traits, controls, radius, backend
         Of the finest :class:`Level`.
     stiff : float
         Stiffness length of the stiffest stage; coarser levels than it needs are not made.
@@ -176,15 +174,14 @@ class Pyramid:
 
     def __init__(
         self,
-        rest: Floats,
-        faces: Ints,
+        surface: Surface,
         traits: Traits,
         controls: int,
         radius: float,
         backend: Backend | None,
         stiff: float,
     ) -> None:
-        self.levels = [Level(rest, faces, traits, controls, radius, backend)]
+        self.levels = [Level(surface, traits, controls, radius, backend)]
         self._steps: list[Coarsening] = []
         while True:
             fine = self.levels[0]
@@ -194,9 +191,8 @@ class Pyramid:
             step = coarsen(fine.rest, fine.faces, spacing)
             if not len(step.faces):
                 break
-            coarse = Level(
-                fine.rest[step.kept], step.faces, fine.traits.on(step), controls, radius, backend
-            )
+            kept = Surface(fine.rest[step.kept], step.faces)
+            coarse = Level(kept, fine.traits.on(step), controls, radius, backend)
             self.levels.insert(0, coarse)
             self._steps.insert(0, step)
 

@@ -217,7 +217,7 @@ class Morpher:
         bends = np.ones(len(trust)) if bending is None else bending[source]
         # Where stiffness varies, its stiff part dominates the error that a solve is judged by.
         self._tolerance = _SOLVE / np.sqrt(bends.max() / bends.min())
-        self._curvature = HeatCurvature(self._rest, self._faces)
+        self._curvature = HeatCurvature.on(surface)
         curvature = self._curvature.of(self._rest, surface.normals, workers=2)
         traits = Traits(
             trust,
@@ -230,8 +230,7 @@ class Morpher:
             {names: own[source] for names, own in sets.items()},
         )
         self._pyramid = Pyramid(
-            self._rest,
-            self._faces,
+            surface,
             traits,
             self.schedule.controls,
             self.schedule.control_radius,
@@ -547,9 +546,7 @@ class Morpher:
             target, fine = scan.seen_from(pose)
             matcher = Matcher(
                 target,
-                HeatCurvature(target.vertices, target.faces).of(
-                    target.vertices, target.normals, workers
-                ),
+                HeatCurvature.on(target).of(target.vertices, target.normals, workers),
                 fine=fine,
                 ignored=ignored if ignored is None or fine is None else ignored[fine[1]],
                 labels=labels if labels is None or fine is None else labels[fine[1]],

@@ -72,6 +72,7 @@ class PreparedScan:
         self.report: RepairReport = clean.report
         self.full = Surface(clean.vertices, clean.faces)
         self.sparse, self.kept = thinned(self.full, _SPACING * self.full.size)
+        _ = self.sparse.laplacian  # kept there; wherever the scan is moved to, it is the same
         self.seconds = time.perf_counter() - begun
 
     @classmethod

@@ -4,6 +4,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 from scipy.spatial import KDTree
 
 from licp.closest import Border, TriangleTree, closest_on_incident
@@ -16,6 +17,7 @@ from licp.geometry import (
     vertex_faces,
     vertex_normals,
 )
+from licp.laplacian import cotangent_laplacian
 from licp.similarity import Similarity
 
 __all__ = ["Surface", "even_subset", "nearest", "spatial_order"]
@@ -68,6 +70,11 @@ class Surface:
     def edges(self) -> tuple[Ints, Ints, Ints]:
         """Of :func:`licp.geometry.face_edges`."""
         return face_edges(self.faces)
+
+    @cached_property
+    def laplacian(self) -> tuple[sparse.csc_array, Floats]:
+        """Of :func:`licp.laplacian.cotangent_laplacian`."""
+        return cotangent_laplacian(self.vertices, self.faces, self.edges)
 
     @cached_property
     def at_border(self) -> Bools:
@@ -125,6 +132,9 @@ class Surface:
         copy.normals = move.rotate(self.normals)
         for name in ("at_border", "border", "incidence", "neighbours"):
             copy.__dict__[name] = getattr(self, name)
+        if "laplacian" in self.__dict__:
+            L, mass = self.laplacian
+            copy.__dict__["laplacian"] = L, move.scale**2 * mass
         return copy
 
     def thinned(self, kept: Ints, faces: Ints, cell: Ints) -> "Surface":

@@ -5,6 +5,7 @@ from heads import ball, potato, rotation
 from licp.coarsening import coarsen
 from licp.geometry import border_edges, components, face_normals_areas, vertex_normals
 from licp.level import Pyramid
+from licp.surface import Surface
 from licp.traits import Traits
 
 
@@ -67,7 +68,7 @@ def test_a_pyramid_ends_with_the_template_and_hands_shapes_down() -> None:
     V = V / np.sqrt(face_normals_areas(V, F)[1].sum())
     one = np.ones(len(V))
     traits = Traits(one, one, one, one > 0, None, vertex_normals(V, F), V)
-    pyramid = Pyramid(V, F, traits, 60, 0.05, None, 0.08)
+    pyramid = Pyramid(Surface(V, F), traits, 60, 0.05, None, 0.08)
     sizes = [len(level.rest) for level in pyramid.levels]
     assert sizes == sorted(sizes) and sizes[-1] == len(V) and len(sizes) == 2
     assert pyramid.levels[0].traits.trust.sum() == pytest.approx(len(V))
