@@ -1,6 +1,5 @@
 """Pose: the similarity that brings a template to a scan, from anywhere or from landmarks."""
 
-import itertools
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +12,7 @@ from licp.features import HeatCurvature
 from licp.geometry import vertex_areas
 from licp.similarity import Similarity, fit_similarity, similarities_of_moments
 from licp.surface import Surface, even_subset, nearest
-from licp.threads import Share, sharing
+from licp.threads import Share, sharing, slices
 
 __all__ = ["Cloud", "align_globally", "grip", "refine_alignment"]
 
@@ -249,8 +248,7 @@ class _Level:
             )
             return what(self.T, self.S, *found, self.reach)
 
-        ends = np.linspace(0, len(s), min(self.shares, len(s)) + 1).astype(int)
-        parts = self.share(of, [slice(a, b) for a, b in itertools.pairwise(ends)])
+        parts = self.share(of, slices(len(s), self.shares))
         return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
 
     def step(

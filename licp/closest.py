@@ -2,9 +2,9 @@
 
 Two layers over one triangle kernel: :func:`closest_on_incident` searches the triangles around a
 vertex that is already known, and :class:`TriangleTree` searches the whole mesh.
-:func:`closest_in_space` does what the former does where points have more coordinates than their
-position (the step taken in every iteration of a registration).  :class:`Border` tells which of the
-points found lie on the border, where a match or a distance says nothing about the surface.
+:func:`leaning_feet` searches like the former, in normals as well (the step taken in every iteration
+of a registration).  :class:`Border` tells which of the points found lie on the border, where a
+match or a distance says nothing about the surface.
 
 All kernels run serially without the GIL, so that callers may split queries over threads; each
 query is answered on its own, in any order, with the same bits.
@@ -22,9 +22,9 @@ from licp.geometry import _faces, _points, face_edges
 __all__ = [
     "Border",
     "TriangleTree",
-    "closest_in_space",
     "closest_on_incident",
     "closest_on_triangle",
+    "leaning_feet",
 ]
 
 Floats = NDArray[np.float64]
@@ -194,28 +194,34 @@ def closest_on_incident(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _nearest_around(p: Any, at: int, V: Any, F: Any, indptr: Any, indices: Any) -> Any:
+    """Face around a vertex that is closest to a point, -1 if there is none; where, and how far."""
+    face, bu, bv, bw, best = -1, 0.0, 0.0, 0.0, np.inf
+    for j in range(indptr[at], indptr[at + 1]):
+        f = indices[j]
+        a, b, c = F[f, 0], F[f, 1], F[f, 2]
+        u, v, w, d = closest_on_triangle(
+            p,
+            (V[a, 0], V[a, 1], V[a, 2]),
+            (V[b, 0], V[b, 1], V[b, 2]),
+            (V[c, 0], V[c, 1], V[c, 2]),
+        )
+        if d < best:
+            face, bu, bv, bw, best = f, u, v, w, d
+    return face, bu, bv, bw, best
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def _incident(P: Any, at: Any, V: Any, F: Any, indptr: Any, indices: Any) -> Any:
     q = P.shape[0]
-    face = np.full(q, -1, np.int64)
-    bary = np.zeros((q, 3))
+    face = np.empty(q, np.int64)
+    bary = np.empty((q, 3))
     point = np.empty((q, 3))
     squared = np.empty(q)
     for i in range(q):
         p = (P[i, 0], P[i, 1], P[i, 2])
-        best = np.inf
-        for j in range(indptr[at[i]], indptr[at[i] + 1]):
-            f = indices[j]
-            a, b, c = F[f, 0], F[f, 1], F[f, 2]
-            u, v, w, d = closest_on_triangle(
-                p,
-                (V[a, 0], V[a, 1], V[a, 2]),
-                (V[b, 0], V[b, 1], V[b, 2]),
-                (V[c, 0], V[c, 1], V[c, 2]),
-            )
-            if d < best:
-                best, face[i] = d, f
-                bary[i, 0], bary[i, 1], bary[i, 2] = u, v, w
-        f = face[i]
+        f, u, v, w, best = _nearest_around(p, at[i], V, F, indptr, indices)
+        face[i], bary[i, 0], bary[i, 1], bary[i, 2] = f, u, v, w
         if f < 0:
             best = 0.0
             for k in range(3):
@@ -223,32 +229,61 @@ def _incident(P: Any, at: Any, V: Any, F: Any, indptr: Any, indices: Any) -> Any
                 best += (p[k] - point[i, k]) ** 2
         else:
             for k in range(3):
-                point[i, k] = (
-                    bary[i, 0] * V[F[f, 0], k]
-                    + bary[i, 1] * V[F[f, 1], k]
-                    + bary[i, 2] * V[F[f, 2], k]
-                )
+                point[i, k] = u * V[F[f, 0], k] + v * V[F[f, 1], k] + w * V[F[f, 2], k]
         squared[i] = best
     return face, bary, point, squared
 
 
-def closest_in_space(
-    queries: Floats, vertex_ids: Ints, space: Floats, faces: Ints, indptr: Ints, indices: Ints
-) -> tuple[Ints, Floats]:
-    """Closest point among the triangles around a given vertex of each query, in any dimension.
+@njit(cache=True, nogil=True, error_model="numpy")
+def _most_alike(query: Any, at: int, S: Any, F: Any, indptr: Any, indices: Any) -> Any:
+    """Face around a vertex that is closest to a point of any dimension, -1 for none; and where."""
+    face, bv, bw, best = -1, 0.0, 0.0, np.inf
+    for j in range(indptr[at], indptr[at + 1]):
+        f = indices[j]
+        a, b, c = F[f, 0], F[f, 1], F[f, 2]
+        # All that decides is in the products of both sides and the query, seen from corner a.
+        bb, bc, cc, bq, cq, qq = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+        for k in range(len(query)):
+            x, y, z = S[b, k] - S[a, k], S[c, k] - S[a, k], query[k] - S[a, k]
+            bb += x * x
+            bc += x * y
+            cc += y * y
+            bq += x * z
+            cq += y * z
+            qq += z * z
+        v, w, d = _lowest(bb, bc, cc, bq, cq)
+        if qq + d < best:
+            face, bv, bw, best = f, v, w, qq + d
+    return face, (max(1.0 - bv - bw, 0.0) if face >= 0 else 0.0), bv, bw
 
-    Triangles are flat in a space of positions with other coordinates beside them, as normals and
-    curvature are interpolated over a face; so the point found is the one most like the query,
-    not just the nearest one.
+
+def leaning_feet(
+    queries: Floats,
+    vertex_ids: Ints,
+    space: Floats,
+    normals: Floats,
+    faces: Ints,
+    indptr: Ints,
+    indices: Ints,
+) -> tuple[Ints, Floats, Floats, Floats]:
+    """Closest points around given vertices, moved towards where normals agree.  Our own.
+
+    With the closest points alone, a vertex could not move by less than a face of the mesh to where
+    it fits better.  Triangles are as flat in a space of positions and normals as they are in that
+    of positions, as normals are interpolated over a face.  Each foot moves towards the point of the
+    same triangles that is closest in that space, but no further than the query is away: where they
+    meet, normals tell noise and ragged rims.
 
     Parameters
     ----------
-    queries : (q, k) float64
-        Position and other coordinates.
+    queries : (q, 6) float64
+        Positions, and normals times the length that a unit of their difference counts for.
     vertex_ids : (q,) int64
         The vertex whose triangles are searched, one for each query.
-    space : (n, k) float64
-        The vertices of the mesh in the same space.
+    space : (n, 6) float64
+        The same of the vertices of the mesh.
+    normals : (n, 3) float64
+        Theirs.
     faces : (m, 3) int64
         Triangles, by vertex.
     indptr, indices : (n + 1,), (3 m,) int64
@@ -257,49 +292,63 @@ def closest_in_space(
     Returns
     -------
     face : (q,) int64
-        -1 where the vertex has no triangle.
+        Of the closest point; -1 where the vertex has no triangle.
     barycentric : (q, 3) float64
-        Weights of the corners of ``face``, never negative; zeros where there is no triangle.
+        Of the closest point; zeros where there is no triangle.
+    point : (q, 3) float64
+        The foot; the vertex itself where there is no triangle.
+    facing : (q, 3) float64
+        Unit normal, interpolated, at the closest point.
 
     Examples
     --------
     >>> from licp.geometry import vertex_faces
-    >>> S, F = np.eye(4)[:3], np.array([[0, 1, 2]])
-    >>> face, barycentric = closest_in_space(
-    ...     np.array([[0.5, 0.25, 0.25, 9.0]]), np.array([1]), S, F, *vertex_faces(F, 3)
-    ... )
-    >>> face.tolist(), barycentric.round(12).tolist()
-    ([0], [[0.5, 0.25, 0.25]])
+    >>> V, F = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0.0]]), np.array([[0, 1, 2]])
+    >>> N = np.array([[0, 0, 1], [1, 0, 0], [0, 0, 1.0]])
+    >>> p, up, rows = np.array([[0.25, 0.25, 1]]), np.array([[0, 0, 1.0]]), vertex_faces(F, 3)
+    >>> for lean in (0.0, 1.0):
+    ...     query, space = np.hstack([p, lean * up]), np.hstack([V, lean * N])
+    ...     found = leaning_feet(query, np.array([0]), space, N, F, *rows)
+    ...     print(found[2].round(3).tolist())
+    [[0.25, 0.25, 0.0]]
+    [[0.083, 0.25, 0.0]]
     """
-    found: tuple[Ints, Floats] = _in_space(queries, vertex_ids, space, faces, indptr, indices)
+    found: tuple[Ints, Floats, Floats, Floats] = _feet(
+        queries, vertex_ids, space, normals, faces, indptr, indices
+    )
     return found
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _in_space(Q: Any, at: Any, S: Any, F: Any, indptr: Any, indices: Any) -> Any:
-    q, dimension = Q.shape
-    face = np.full(q, -1, np.int64)
-    bary = np.zeros((q, 3))
+def _feet(Q: Any, at: Any, S: Any, M: Any, F: Any, indptr: Any, indices: Any) -> Any:
+    q = len(Q)
+    face = np.empty(q, np.int64)
+    bary = np.empty((q, 3))
+    point = np.empty((q, 3))
+    facing = np.empty((q, 3))
+    aside = np.empty(3)
     for i in range(q):
-        best = np.inf
-        for j in range(indptr[at[i]], indptr[at[i] + 1]):
-            f = indices[j]
-            a, b, c = F[f, 0], F[f, 1], F[f, 2]
-            # All that decides is in the products of both sides and the query, seen from corner a.
-            bb, bc, cc, bq, cq, qq = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-            for k in range(dimension):
-                x, y, z = S[b, k] - S[a, k], S[c, k] - S[a, k], Q[i, k] - S[a, k]
-                bb += x * x
-                bc += x * y
-                cc += y * y
-                bq += x * z
-                cq += y * z
-                qq += z * z
-            v, w, d = _lowest(bb, bc, cc, bq, cq)
-            if qq + d < best:
-                best, face[i] = qq + d, f
-                bary[i, 0], bary[i, 1], bary[i, 2] = max(1.0 - v - w, 0.0), v, w
-    return face, bary
+        p = (Q[i, 0], Q[i, 1], Q[i, 2])
+        f, u, v, w, squared = _nearest_around(p, at[i], S, F, indptr, indices)
+        face[i], bary[i, 0], bary[i, 1], bary[i, 2] = f, u, v, w
+        if f < 0:
+            point[i], facing[i] = S[at[i], :3], M[at[i]]
+            continue
+        g, x, y, z = _most_alike(Q[i], at[i], S, F, indptr, indices)
+        a, b, c = F[f, 0], F[f, 1], F[f, 2]
+        d, e, h = F[g, 0], F[g, 1], F[g, 2]
+        gone, long = 0.0, 0.0
+        for k in range(3):
+            point[i, k] = u * S[a, k] + v * S[b, k] + w * S[c, k]
+            aside[k] = x * S[d, k] + y * S[e, k] + z * S[h, k] - point[i, k]
+            facing[i, k] = u * M[a, k] + v * M[b, k] + w * M[c, k]
+            gone += aside[k] * aside[k]
+            long += facing[i, k] * facing[i, k]
+        part = min(1.0, np.sqrt(squared / gone)) if gone > 0.0 else 0.0
+        for k in range(3):
+            point[i, k] += part * aside[k]
+            facing[i, k] /= np.sqrt(long) if long > 0.0 else 1.0
+    return face, bary, point, facing
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

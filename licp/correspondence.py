@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from licp.closest import closest_in_space
+from licp.closest import leaning_feet
 from licp.schedule import Stage
 from licp.similarity import Similarity
 from licp.surface import Surface, nearest
 from licp.territory import Territory
+from licp.threads import in_threads, slices
 from licp.traits import Traits
 from licp.walk import walk_nearest
 
@@ -21,6 +22,7 @@ __all__ = ["Matcher", "Matches", "State"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+Feet = tuple[Ints, Floats, Floats, Floats]
 
 
 # Stiffness length below which steps are so short that matches move on by walking: 6 mm of 400.
@@ -149,8 +151,7 @@ class StageMatcher:
         target = matcher.target
         self._space = self._features(target.vertices, target.normals, matcher.features)
         # Not in curvature, which differs between heads: 8 % more error on one family of heads.
-        self._lean = np.repeat([1.0, _LEAN], 3)
-        self._leaning = self._space[:, :6] * self._lean
+        self._leaning = self._space[:, :6] * np.repeat([1.0, _LEAN], 3)
 
     @cached_property
     def _whole(self) -> KDTree:
@@ -199,22 +200,24 @@ class StageMatcher:
 
         return territory.keep(found, again)
 
-    def _aside(self, vertices: Floats, looks: Floats, near: Ints, feet: Floats) -> Floats:
-        """From the nearest points of the scan to those most like the template, (n, 3).
-
-        Both are on the triangles around the vertices that were found.  With the nearest points
-        alone the template could not move by less than a face of the scan to where it fits better.
-        """
+    def _feet(self, vertices: Floats, looks: Floats, near: Ints) -> Feet:
+        """Where on the triangles around the vertices that were found matches end."""
         target = self._scan.target
-        face, barycentric = closest_in_space(
-            looks[:, :6] * self._lean, near, self._leaning, target.faces, *target.incidence
-        )
-        aside = np.einsum("qk,qkj->qj", barycentric, target.vertices[target.faces[face]]) - feet
-        # No further than the scan is away: where they meet, normals tell noise and ragged rims.
-        gap = np.linalg.norm(feet - vertices, axis=1)
-        length = np.linalg.norm(aside, axis=1)
-        part: Floats = aside * np.minimum(1.0, gap / np.where(length > 0, length, 1.0))[:, None]
-        return part
+        queries = np.hstack([vertices, _LEAN * looks[:, 3:6]])
+
+        def feet(some: slice) -> Feet:
+            return leaning_feet(
+                queries[some],
+                near[some],
+                self._leaning,
+                target.normals,
+                target.faces,
+                *target.incidence,
+            )
+
+        parts = in_threads(feet, slices(len(near), self._scan.workers), self._scan.workers)
+        face, barycentric, points, facing = (np.concatenate(x) for x in zip(*parts, strict=True))
+        return face, barycentric, points, facing
 
     def match(
         self,
@@ -242,9 +245,7 @@ class StageMatcher:
         near = self._search(looks, territory, guess)
         nowhere = near < 0
         near = np.where(nowhere, 0, near)
-        face, barycentric, points = target.project(vertices, near)
-        facing = target.normals_at(face, barycentric)
-        points = points + self._aside(vertices, looks, near, points)
+        face, barycentric, points, facing = self._feet(vertices, looks, near)
         # Beyond the rim of a scan the search in feature space finds something inside that looks
         # alike; the nearest point tells.
         if scan.fine is None or stage.stiffness >= _SETTLED:

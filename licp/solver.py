@@ -322,6 +322,36 @@ class Analysis:
         return Factor(self._symbolic.factorize(scaled), scale, self.permutation)
 
 
+@numba.njit(cache=True, nogil=True)
+def _gather_columns(
+    B: NDArray[np.float64], permutation: NDArray[np.int64], scale: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Rows of B (n, k) in the order of a factor, scaled, as (k, n)."""
+    n, columns = B.shape
+    out = np.empty((columns, n))
+    for i in range(n):
+        j = permutation[i]
+        for c in range(columns):
+            out[c, i] = scale[j] * B[j, c]
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _scatter_columns(
+    Y: NDArray[np.float64], permutation: NDArray[np.int64], scale: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], bool]:
+    """What takes the way back of `_gather_columns`, and whether it is finite."""
+    columns, n = Y.shape
+    out = np.empty((n, columns))
+    total = 0.0
+    for i in range(n):
+        j = permutation[i]
+        for c in range(columns):
+            out[j, c] = scale[j] * Y[c, i]
+            total += 0.0 * out[j, c]
+    return out, total == 0.0
+
+
 class Factor:
     """Numeric factor of one matrix, made by `Analysis.factorize`."""
 
@@ -329,7 +359,7 @@ class Factor:
         self, numeric: _Numeric, scale: NDArray[np.float64], permutation: NDArray[np.int64]
     ) -> None:
         self._numeric = numeric
-        self._scale = scale[permutation, None]
+        self._scale = scale
         self._permutation = permutation
 
     def solve(self, B: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -351,17 +381,18 @@ class Factor:
         SolverError
             The solution is not finite.
         """
-        return self._solve(B, None)
+        columns = self._columns(B, self._scale)
+        return self._rows(self._numeric.solve(columns.T).T, self._scale).reshape(B.shape)
 
     def solve_twice(
-        self, between: NDArray[np.float64], B: NDArray[np.float64]
+        self, between: NDArray[np.float64], around: NDArray[np.float64], B: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """Solve ``A diag(between)^-1 A X = B``.
+        """Solve twice, with scalings: ``diag(around) A^-1 diag(between) A^-1 diag(around) B``.
 
         Parameters
         ----------
-        between : (n,) float64
-            Positive.
+        between, around : (n,) float64
+            Scalings.
         B : (n,) or (n, k) float64
             Right-hand sides.
 
@@ -374,25 +405,28 @@ class Factor:
         InputError, SolverError
             As `solve`.
         """
-        return self._solve(B, between)
+        scale = around * self._scale
+        inner = (between * self._scale**2)[self._permutation, None]
+        half = self._numeric.solve(self._columns(B, scale).T)
+        half = np.asfortranarray(inner * half)
+        return self._rows(self._numeric.solve(half).T, scale).reshape(B.shape)
 
-    def _solve(
-        self, B: NDArray[np.float64], between: NDArray[np.float64] | None
-    ) -> NDArray[np.float64]:
+    def _columns(self, B: NDArray[np.float64], scale: NDArray[np.float64]) -> NDArray[np.float64]:
         n = len(self._permutation)
         if B.ndim not in (1, 2) or len(B) != n:
             raise InputError(f"B must have shape ({n},) or ({n}, k), not {B.shape}")
-        columns = np.asarray(B, dtype=np.float64).reshape(n, -1)
-        Y = self._numeric.solve(np.asfortranarray(self._scale * columns[self._permutation]))
-        if between is not None:
-            Y = self._numeric.solve(
-                np.asfortranarray(self._scale**2 * between[self._permutation, None] * Y)
-            )
-        X = np.empty(columns.shape)
-        X[self._permutation] = self._scale * Y
-        if not np.isfinite(X).all():
+        rows = np.ascontiguousarray(B, dtype=np.float64).reshape(n, -1)
+        columns: NDArray[np.float64] = _gather_columns(rows, self._permutation, scale)
+        return columns
+
+    def _rows(
+        self, columns: NDArray[np.float64], scale: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        rows: NDArray[np.float64]
+        rows, finite = _scatter_columns(np.ascontiguousarray(columns), self._permutation, scale)
+        if not finite:
             raise SolverError("the solution is not finite: the matrix is singular to rounding")
-        return X.reshape(B.shape)
+        return rows
 
 
 @numba.njit(cache=True, nogil=True)
@@ -458,6 +492,26 @@ def _apply(
         out[i, 1] = b + d * y + normal * v
         out[i, 2] = c + d * z + normal * w
     return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _advance(
+    X: NDArray[np.float64],
+    R: NDArray[np.float64],
+    P: NDArray[np.float64],
+    Q: NDArray[np.float64],
+    B: NDArray[np.float64],
+    step: float,
+) -> tuple[float, float]:
+    """A step along P, in place; squared residual, and energy of X as far as it is solved."""
+    rr, energy = 0.0, 0.0
+    for i in range(len(X)):
+        for c in range(3):
+            X[i, c] += step * P[i, c]
+            R[i, c] -= step * Q[i, c]
+            rr += R[i, c] * R[i, c]
+            energy += X[i, c] * (B[i, c] - R[i, c])
+    return rr, energy
 
 
 class ElasticSystem:
@@ -733,13 +787,13 @@ class ElasticSolver:
         return X, SolveInfo(spent + fresh, True, residual)
 
     def _rescale(self, alpha: float, diagonal: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Factors that give M the diagonal of the present matrix; of shape (n, 1).
+        """Factors (n,) that give M the diagonal of the present matrix.
 
         They undo the change of alpha for rough modes and of single weights at low stiffness.
         """
         scale: NDArray[np.float64] = np.sqrt(
             self._kept_diagonal / self.system.diagonal(alpha, diagonal)
-        )[:, None]
+        )
         return scale
 
     def _outworn(self, alpha: float, full: NDArray[np.float64], slack: float, tol: float) -> bool:
@@ -748,8 +802,7 @@ class ElasticSolver:
         ``slack`` is the least part of the weights that counts in all directions.
         """
         assert self._factor is not None
-        S = self._rescale(alpha, full)
-        t = S * self._factor.solve_twice(self.system.mass, S * full[:, None])
+        t = self._factor.solve_twice(self.system.mass, self._rescale(alpha, full), full)
         # Half: what the square of a membrane differs from a plate.
         low, high = 0.5 * slack * min(1.0, float(t.min())), max(1.0, float(t.max()))
         if low <= 0.0:
@@ -778,7 +831,7 @@ class ElasticSolver:
         R = np.array(B, dtype=np.float64, order="C")
         if X.any():
             R -= apply(alpha, diagonal, along, X)
-        S = self._rescale(alpha, full)
+        around, mass = self._rescale(alpha, full), self.system.mass
         P = np.zeros_like(X)
         # One step for all columns, which weights along directions couple; so iterates turn with
         # the surface.
@@ -787,21 +840,19 @@ class ElasticSolver:
         for iteration in range(limit):
             if rr == 0.0:
                 return iteration, 0.0
-            Z = S * self._factor.solve_twice(self.system.mass, S * R)
+            Z = self._factor.solve_twice(mass, around, R)
             rz = float(np.vdot(R, Z))
-            P = Z + (rz / rz_old) * P
+            P *= rz / rz_old
+            P += Z
             Q = apply(alpha, diagonal, along, P)
             pq = float(np.vdot(P, Q))
             if not (rz > 0.0 and pq > 0.0):
                 return iteration + 1, np.inf
             step = rz / pq
-            X += step * P
-            R -= step * Q
-            rz_old = rz
+            rz_old, rr_old = rz, rr
+            rr, energy = _advance(X, R, P, Q, B, step)
             # `step * rz` is exactly how much the squared energy of the error fell, so nearly
             # its value before the step; the residual tells by how much the step cut it.
-            rr_old, rr = rr, float(np.vdot(R, R))
-            energy = float(np.vdot(X, B - R))
             if energy > 0.0:
                 error = np.sqrt(step * rz / energy * min(rr / rr_old, 1.0))
                 if error <= tol:

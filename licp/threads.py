@@ -1,5 +1,6 @@
 """How many threads run: those of a search are the caller's choice, those of BLAS are one."""
 
+import itertools
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -12,7 +13,14 @@ from threadpoolctl import threadpool_limits
 
 from licp.errors import InputError
 
-__all__ = ["Share", "in_threads", "one_blas_thread", "search_threads", "sharing"]
+__all__ = [
+    "Share",
+    "in_threads",
+    "one_blas_thread",
+    "search_threads",
+    "sharing",
+    "slices",
+]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -62,6 +70,18 @@ def in_threads(do: Callable[[Item], Result], items: Iterable[Item], workers: int
     """:func:`sharing` for a single time."""
     with sharing(workers) as share:
         return share(do, items)
+
+
+def slices(count: int, parts: int) -> list[slice]:
+    """So many items in about equal parts, none of them empty.
+
+    Examples
+    --------
+    >>> slices(5, 2)
+    [slice(0, 2, None), slice(2, 5, None)]
+    """
+    ends = np.linspace(0, count, max(min(parts, count), 1) + 1).astype(int)
+    return [slice(int(a), int(b)) for a, b in itertools.pairwise(ends)]
 
 
 class _OneBlasThread:
