@@ -14,7 +14,7 @@ from licp.similarity import Similarity, fit_similarity, similarities_of_moments
 from licp.surface import Surface, even_subset, nearest
 from licp.threads import Share, sharing, slices
 
-__all__ = ["Cloud", "align_globally", "grip", "refine_alignment"]
+__all__ = ["Cloud", "agreement", "align_globally", "grip", "refine_alignment"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -44,6 +44,11 @@ _NORMAL_WEIGHT = 0.4
 _CURVATURE_SCALES = (0.06, 0.12, 0.25)
 _CURVATURE_WEIGHT = 1.0
 
+# Feature distance at which pairs lose their say in the refinement, 40 mm of 400: parts that the
+# scan lacks must not pull.
+_LIKE = 0.1
+# How much further than to its matches a step of the refinement goes, but the last.
+_FURTHER = 2.0
 # Refinement beyond this is no refinement: a start is at most a third off in size and 45 degrees
 # off in pose, else the template has slid down a scrap of a scan.
 _MOST_GROWTH, _MOST_TURN = 1.33, np.deg2rad(45.0)
@@ -391,10 +396,10 @@ def refine_alignment(
     *,
     usable: NDArray[np.bool_] | None = None,
     with_scale: bool = True,
-    steps: int = 10,
+    steps: int = 5,
     workers: int = 1,
-) -> tuple[Similarity, float]:
-    """Similarity ICP on positions, normals and curvature features.
+) -> Similarity:
+    """Similarity ICP on positions, normals and curvature features: the move of the template.
 
     Closest points alone slide along necks and tilt round skulls; matched by curvature too, and
     weighted by it, template and scan meet where there is something to hold on to.
@@ -412,40 +417,56 @@ def refine_alignment(
     with_scale : bool
         False keeps the scale.
     steps : int
-        ICP steps; 10 bring a start that is 20 degrees off to where bending takes over.
+        ICP steps; 5 bring a start that is 20 degrees off to where bending takes over.
     workers : int
         Threads of the search.
-
-    Returns
-    -------
-    move : Similarity
-        To be applied to the template.
-    agreement : float
-        How well each side is explained by the other, 0 to 2.
     """
-    # 40 mm per unit normal and 64 mm per unit curvature, of a 400 mm template.
-    kappa, gamma = 0.1, 0.16
-    # Pairs lose their say at a feature distance of 40 mm: parts that the scan lacks must not pull.
-    reach = 0.1
-    space = np.hstack([target.vertices, kappa * target.normals, gamma * target_features])
+    space = _likeness(target.vertices, target.normals, target_features)
     index = KDTree(space, leafsize=16, balanced_tree=False)
     allowed = ~target.at_border if usable is None else usable & ~target.at_border
     held = grip(features)
     move = Similarity.identity()
-    for _ in range(steps):
+    for left in reversed(range(steps)):
         X, N = move.apply(vertices), move.rotate(normals)
-        d, j = nearest(index, np.hstack([X, kappa * N, gamma * features]), workers)
+        d, j = nearest(index, _likeness(X, N, features), workers)
         facing = np.einsum("ij,ij->i", N, target.normals[j]) > 0.5
-        weight = np.where(allowed[j] & facing, held * _belief(d, reach) ** 2, 0.0)
+        weight = np.where(allowed[j] & facing, held * _belief(d, _LIKE) ** 2, 0.0)
         if np.count_nonzero(weight) < 4:
             break
-        move = fit_similarity(vertices, target.vertices[j], weight, with_scale)
+        # Matches move along, so each step would take back only a third of what is left.
+        further = _FURTHER if left else 1.0
+        goal = X + further * (target.vertices[j] - X)
+        move = fit_similarity(vertices, goal, weight, with_scale)
     turn = np.arccos(np.clip((np.trace(move.rotation) - 1) / 2, -1, 1))
     if not (1 / _MOST_GROWTH < move.scale < _MOST_GROWTH and turn < _MOST_TURN):
         # The scan shows too little to hold the template where it was put: believe the start.
         move = Similarity.identity()
-    settled = np.hstack([move.apply(vertices), kappa * move.rotate(normals), gamma * features])
-    forth = nearest(index, settled, workers)[0]
-    some = even_subset(target.vertices, np.ones(len(space)), len(vertices))
-    back = nearest(KDTree(settled), space[some], workers)[0]
-    return move, float(_belief(forth, reach).mean() + _belief(back, reach).mean())
+    return move
+
+
+def agreement(
+    vertices: Floats,
+    normals: Floats,
+    features: Floats,
+    target: Surface,
+    target_features: Floats,
+    workers: int = 1,
+) -> float:
+    """How well template and scan explain each other where they are, 0 to 2.
+
+    Parameters
+    ----------
+    vertices, normals, features, target, target_features, workers
+        As in :func:`refine_alignment`.
+    """
+    here = _likeness(vertices, normals, features)
+    there = _likeness(target.vertices, target.normals, target_features)
+    some = even_subset(target.vertices, np.ones(len(there)), len(vertices))
+    forth = nearest(KDTree(there, leafsize=16, balanced_tree=False), here, workers)[0]
+    back = nearest(KDTree(here), there[some], workers)[0]
+    return float(_belief(forth, _LIKE).mean() + _belief(back, _LIKE).mean())
+
+
+def _likeness(vertices: Floats, normals: Floats, features: Floats) -> Floats:
+    """Feature space of the refinement: 40 mm per unit normal, 64 mm per unit curvature, of 400."""
+    return np.hstack([vertices, 0.1 * normals, 0.16 * features])

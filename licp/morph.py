@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from licp.alignment import Cloud, align_globally, grip, refine_alignment
+from licp.alignment import Cloud, agreement, align_globally, grip, refine_alignment
 from licp.correspondence import Matcher, Matches, StageMatcher, State
 from licp.errors import InputError, OverlapError
 from licp.features import HeatCurvature
@@ -541,7 +541,11 @@ class Morpher:
         workers: int,
     ) -> tuple[Similarity, Matcher]:
         """Refine the poses; the one that explains most, with the scan in the unit frame."""
-        best, agreement = None, -np.inf
+        # A thousand vertices with equal shares of the weight fix seven numbers as well as all do.
+        traits = self._pyramid.finest.traits
+        some = even_subset(self._rest, np.where(traits.free, traits.trust, 0.0), 1000)
+        X, N, features = self._rest[some], traits.normals[some], traits.features[some]
+        best, most = None, -np.inf
         for pose in poses:
             target, fine = scan.seen_from(pose)
             matcher = Matcher(
@@ -552,34 +556,31 @@ class Morpher:
                 labels=labels if labels is None or fine is None else labels[fine[1]],
                 workers=workers,
             )
-            self._check_overlap(matcher)
-            move, agreed = self._refine(matcher, rigid)
-            if agreed > agreement:
-                agreement = agreed
+            self._check_overlap(X, matcher)
+            move = refine_alignment(
+                X,
+                N,
+                features,
+                target,
+                matcher.features,
+                usable=None if matcher.ignored is None else ~matcher.ignored,
+                with_scale=not rigid,
+                workers=workers,
+            )
+            agreed = 0.0
+            if len(poses) > 1:
+                settled = move.apply(X), move.rotate(N), features
+                agreed = agreement(*settled, target, matcher.features, workers)
+            if agreed > most:
+                most = agreed
                 best = pose.after(move), matcher.moved(move.inverse())
         assert best is not None
         return best
 
-    def _refine(self, matcher: Matcher, rigid: bool) -> tuple[Similarity, float]:
-        """Small similarity of the template that settles it on the scan, and how well it fits."""
-        # A thousand vertices with equal shares of the weight fix seven numbers as well as all do.
-        traits = self._pyramid.finest.traits
-        some = even_subset(self._rest, np.where(traits.free, traits.trust, 0.0), 1000)
-        return refine_alignment(
-            self._rest[some],
-            traits.normals[some],
-            traits.features[some],
-            matcher.target,
-            matcher.features,
-            usable=None if matcher.ignored is None else ~matcher.ignored,
-            with_scale=not rigid,
-            workers=matcher.workers,
-        )
-
-    def _check_overlap(self, matcher: Matcher) -> None:
+    def _check_overlap(self, vertices: Floats, matcher: Matcher) -> None:
         gate = self.schedule.stages[0].distance_gate
-        d = nearest(matcher.target.points, self._rest, matcher.workers)[0]
-        if not (self._pyramid.finest.traits.free & (d < gate)).any():
+        d = nearest(matcher.target.points, vertices, matcher.workers)[0]
+        if not (d < gate).any():
             raise OverlapError(
                 "template and scan have nothing in common: from this start the nearest scan vertex "
                 f"is {d.min() / gate:.1f} times the distance gate away; check start, or leave it "

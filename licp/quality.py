@@ -203,18 +203,23 @@ def assess_surfaces(
     rest, new, scale = _areas(V0, V1, F)
     tree = fit.triangles
     parts: tuple[Callable[[], Any], ...] = (
-        lambda: vars(_distances(fit, scan, _SAMPLES, _REACH)),
-        lambda: int(flipped_faces(V0, V1, F).sum()),
+        lambda: _forward(fit, scan, _REACH),
+        lambda: _backward(fit, scan, _SAMPLES, _REACH),
         lambda: len(self_intersections(V1, F, tree)),
+        lambda: int(flipped_faces(V0, V1, F).sum()),
+        lambda: _edge_distortion(V0, V1, fit.edges[0], scale),
     )
-    distances, flipped, crossings = in_threads(lambda part: part(), parts, workers)
+    forward, backward, crossings, flipped, distortion = in_threads(
+        lambda part: part(), parts, workers
+    )
+    distances = SurfaceDistances(forward[0], backward[0], forward[1], backward[1])
     return Quality(
-        **distances,
+        **vars(distances),
         flipped_faces=flipped,
         self_intersections=crossings,
         rest_self_intersections=rest_self_intersections,
         scale=scale,
-        edge_distortion=_edge_distortion(V0, V1, fit.edges[0], scale),
+        edge_distortion=distortion,
         area_distortion=_area_distortion(rest, new, scale),
     )
 
@@ -272,20 +277,25 @@ def surface_distances(
     for surface, known in ((fit, tree), (scan, scan_tree)):
         if known is not None:
             surface.__dict__["triangles"] = _tree_of(surface.vertices, surface.faces, known)
-    return _distances(fit, scan, samples, reach)
+    forward, backward = _forward(fit, scan, reach), _backward(fit, scan, samples, reach)
+    return SurfaceDistances(forward[0], backward[0], forward[1], backward[1])
 
 
-def _distances(fit: Surface, scan: Surface, samples: int, reach: float) -> SurfaceDistances:
+def _forward(fit: Surface, scan: Surface, reach: float) -> tuple[Distances | None, float]:
+    """From the template to the scan."""
     weight = vertex_areas(fit.vertices, fit.faces)
-    limit = reach * np.sqrt(weight.sum())
-    forward = _measure(fit, np.flatnonzero(weight), weight, scan, limit)
+    return _measure(fit, np.flatnonzero(weight), weight, scan, reach * fit.size)
 
+
+def _backward(
+    fit: Surface, scan: Surface, samples: int, reach: float
+) -> tuple[Distances | None, float]:
+    """From evenly spaced vertices of the scan to the template."""
     weight = vertex_areas(scan.vertices, scan.faces)
     used = np.flatnonzero(weight)
     count = min(samples, len(used))
     used = used[np.arange(count) * len(used) // max(count, 1)]
-    backward = _measure(scan, used, weight, fit, limit)
-    return SurfaceDistances(forward[0], backward[0], forward[1], backward[1])
+    return _measure(scan, used, weight, fit, reach * fit.size)
 
 
 def _measure(

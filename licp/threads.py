@@ -5,7 +5,8 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from queue import Empty, SimpleQueue
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -59,9 +60,22 @@ def sharing(workers: int) -> Iterator[Share]:
     with ThreadPoolExecutor(workers - 1) as pool:
 
         def share(do: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-            own, *others = items
-            begun = [pool.submit(do, item) for item in others]
-            return [do(own), *(each.result() for each in begun)]
+            results: dict[int, Result] = {}
+            waiting: SimpleQueue[tuple[int, Item]] = SimpleQueue()
+            for numbered in enumerate(items):
+                waiting.put(numbered)
+
+            def work() -> None:
+                with suppress(Empty):
+                    while True:
+                        number, item = waiting.get_nowait()
+                        results[number] = do(item)
+
+            others = [pool.submit(work) for _ in range(min(workers, waiting.qsize()) - 1)]
+            work()
+            for each in others:
+                each.result()
+            return [results[number] for number in sorted(results)]
 
         yield share
 

@@ -493,7 +493,7 @@ def test_labels_keep_two_skins_apart() -> None:
     sheet = np.stack([x, y, 0.5 * np.cos(x / 4.0)], 1)
     V, F = np.r_[sheet, sheet + np.array([0, 0, 1.0])], np.r_[F, F + n * n]
     labels = np.repeat([0, 1], n * n)
-    moved = V + np.array([0.0, 0.0, 0.7])  # the lower sheet lies nearest to the upper one's place
+    moved = V + np.repeat([0.7, -0.7], n * n)[:, None] * [0.0, 0.0, 1.0]  # past each other
     stiff = Schedule((Stage(0.02, 0.05, 0.0, iterations=3),))
     blind = morph((V, F), (moved, F), start=HERE, schedule=stiff, rigid=True)
     told = morph(
