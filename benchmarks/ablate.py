@@ -85,6 +85,19 @@ def _fixed(s: Schedule) -> Schedule:
     return _each(**middle)(s)
 
 
+def _unpaired(s: Schedule) -> Schedule:
+    """Search weights of their own for the second one of each pair of stages."""
+    stages = list(s.stages)
+    for k in range(1, len(stages), 2):
+        around = stages[k - 1], stages[min(k + 1, len(stages) - 1)]
+        own = {
+            name: float(np.sqrt(getattr(around[0], name) * getattr(around[1], name)))
+            for name in ("normal_weight", "curvature_weight")
+        }
+        stages[k] = replace(stages[k], **own)
+    return replace(s, stages=tuple(stages))
+
+
 def _single(s: Schedule) -> Schedule:
     iterations = sum(stage.iterations for stage in s)
     return replace(s, stages=(replace(s.stages[-1], iterations=iterations),))
@@ -123,8 +136,13 @@ def _at_vertex(project: Any) -> Any:
     return vertex_as_foot
 
 
-def _upright(_: Any) -> Any:
-    return lambda self, vertices, looks, near, feet: np.zeros_like(feet)
+def _vertices_as_feet(_: Any) -> Any:
+    def feet(self: Any, vertices: Any, looks: Any, near: NDArray[np.int64]) -> Any:
+        target = self._scan.target
+        face, corner, points = _at_vertex(None)(target, vertices, near)
+        return face, corner, points, target.normals[near]
+
+    return feet
 
 
 _RIM: dict[str, Replacement] = {"licp.correspondence.StageMatcher.match": _no_rim}
@@ -132,7 +150,6 @@ _BORDER: dict[str, Replacement] = {"licp.closest.Border.holds": _no_border}
 _STAY: dict[str, Replacement] = {
     "licp.morph.refine_alignment": lambda f: lambda *a, **k: f(*a, **k | {"steps": 0})
 }
-_LEAN: dict[str, Replacement] = {"licp.correspondence.StageMatcher._aside": _upright}
 _BEND: dict[str, Replacement] = {
     "licp.morph.Morpher._bend_roughly": lambda _: lambda self, *_: None
 }
@@ -147,6 +164,7 @@ VARIANTS = (
     Variant("curvature in the search", "`curvature_weight=0`", _each(curvature_weight=0.0)),
     Variant("normals in the search", "`normal_weight=0`", _each(normal_weight=0.0)),
     Variant("annealed search weights", "their geometric middle throughout", _fixed),
+    Variant("search weights in pairs of stages", "new ones in each stage but the last", _unpaired),
     Variant(
         "progressive schedule",
         "as many iterations of the last stage; no coarse levels, no first bending",
@@ -176,9 +194,15 @@ VARIANTS = (
     ),
     Variant(
         "exact foot on triangles", "nearest vertex",
-        replaced={"licp.surface.Surface.project": _at_vertex, **_LEAN},
+        replaced={
+            "licp.surface.Surface.project": _at_vertex,
+            "licp.correspondence.StageMatcher._feet": _vertices_as_feet,
+        },
     ),
-    Variant("normals in the foot", "nearest in position", replaced=_LEAN),
+    Variant(
+        "normals in the foot", "nearest in position",
+        replaced=_constant("licp.correspondence._LEAN", 0.0),
+    ),
     Variant(
         "walking search", "search tree throughout",
         replaced=_constant("licp.correspondence._SETTLED", 0.0),

@@ -236,14 +236,14 @@ def _incident(P: Any, at: Any, V: Any, F: Any, indptr: Any, indices: Any) -> Any
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _most_alike(query: Any, at: int, S: Any, F: Any, indptr: Any, indices: Any) -> Any:
-    """Face around a vertex that is closest to a point of any dimension, -1 for none; and where."""
+    """Face around a vertex that is closest to a point in six dimensions, -1 for none; and where."""
     face, bv, bw, best = -1, 0.0, 0.0, np.inf
     for j in range(indptr[at], indptr[at + 1]):
         f = indices[j]
         a, b, c = F[f, 0], F[f, 1], F[f, 2]
         # All that decides is in the products of both sides and the query, seen from corner a.
         bb, bc, cc, bq, cq, qq = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-        for k in range(len(query)):
+        for k in range(6):
             x, y, z = S[b, k] - S[a, k], S[c, k] - S[a, k], query[k] - S[a, k]
             bb += x * x
             bc += x * y

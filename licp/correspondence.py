@@ -1,5 +1,6 @@
 """Correspondences: which point of the scan each template vertex is drawn to, and how much."""
 
+from copy import copy
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
@@ -137,8 +138,10 @@ class Matcher:
             return None
         return Territory.of_labels(traits.labels, self.labels)
 
-    def at(self, stage: Stage) -> "StageMatcher":
-        """Search structures for the weights of one stage."""
+    def at(self, stage: Stage, before: "StageMatcher | None" = None) -> "StageMatcher":
+        """Search structures for the weights of one stage: those of the one before if they serve."""
+        if before is not None and before.serves(self, stage):
+            return before.gated(stage)
         return StageMatcher(self, stage)
 
 
@@ -152,6 +155,21 @@ class StageMatcher:
         self._space = self._features(target.vertices, target.normals, matcher.features)
         # Not in curvature, which differs between heads: 8 % more error on one family of heads.
         self._leaning = self._space[:, :6] * np.repeat([1.0, _LEAN], 3)
+
+    def serves(self, matcher: Matcher, stage: Stage) -> bool:
+        """Whether a stage searches the same scan with the same weights."""
+        own = self.stage
+        return (
+            matcher is self._scan
+            and stage.normal_weight == own.normal_weight
+            and stage.curvature_weight == own.curvature_weight
+        )
+
+    def gated(self, stage: Stage) -> "StageMatcher":
+        """The same structures with the gates of another stage."""
+        other = copy(self)
+        other.stage = stage
+        return other
 
     @cached_property
     def _whole(self) -> KDTree:

@@ -435,6 +435,7 @@ class Morpher:
         history: list[StageRecord] = []
         done, stop = 0, False
         guess: Ints | None = None
+        search = matcher.at(stages[0])
         for stage in stages:
             clock, first, inner, factors = time.perf_counter(), done, 0, 0
             wanted = pyramid.fit_for(stage.stiffness)
@@ -442,7 +443,7 @@ class Morpher:
                 X = pyramid.refined(X, number, wanted)
                 number, level, guess = wanted, pyramid.levels[wanted], None
                 solver, hung = ElasticSolver(level.system), pyramid.bound(marks, number)
-            search = matcher.at(stage)
+            search = matcher.at(stage, search)
             territory = _territory(matcher, places, stage, level.traits)
             alpha = stage.stiffness**4
             for _ in range(stage.iterations):

@@ -10,9 +10,9 @@ from scipy.spatial.transform import Rotation
 from licp.closest import (
     Border,
     TriangleTree,
-    closest_in_space,
     closest_on_incident,
     closest_on_triangle,
+    leaning_feet,
 )
 from licp.errors import InputError, MeshError
 from licp.geometry import vertex_faces
@@ -23,15 +23,23 @@ FLAT = ([[0, 0, 0], [1, 0, 0], [0, 1, 0]], [[0, 1, 2]])
 
 def reference_distance(p, triangle):
     """Least distance over the affine hulls of all subsets of corners whose foot is inside."""
-    best = np.inf
+    return reference_foot(p, triangle)[0]
+
+
+def reference_foot(p, triangle):
+    """That distance, in any dimension, and the barycentric coordinates of the foot."""
+    best, foot = np.inf, np.zeros(3)
     for size in (1, 2, 3):
         for subset in itertools.combinations(range(3), size):
             c = triangle[list(subset)]
             E = (c[1:] - c[0]).T
             t = np.linalg.lstsq(E, p - c[0], rcond=1e-14)[0] if size > 1 else np.zeros(0)
             if (t >= 0).all() and t.sum() <= 1:
-                best = min(best, np.linalg.norm(p - c[0] - E @ t))
-    return best
+                distance = np.linalg.norm(p - c[0] - E @ t)
+                if distance < best:
+                    best, foot = distance, np.zeros(3)
+                    foot[list(subset)] = [1 - t.sum(), *t]
+    return best, foot
 
 
 def feet(V, F, face, barycentric):
@@ -172,30 +180,44 @@ def test_incident_agrees_with_the_triangles_around():
     np.testing.assert_allclose(point, feet(V, F, face, b), atol=1e-15)
 
 
-@pytest.mark.parametrize("dimension", [3, 6])
-def test_in_any_space_the_closest_point_is_the_same(dimension):
-    """Positions turned into a larger space, which changes no distance."""
+@pytest.mark.parametrize("lean", [0.0, 0.3, 3.0])
+def test_feet_lean_towards_where_normals_agree(lean):
     rng = np.random.default_rng(7)
     sphere = trimesh.creation.icosphere(2)
     V, F = np.asarray(sphere.vertices), np.asarray(sphere.faces, np.int64)
     V = np.concatenate([V, V[F[0]].mean(0)[None]])
     F = np.concatenate([F, [[F[0, 0], F[0, 1], len(V) - 1], [F[0, 0], F[0, 0], F[0, 1]]]])  # flat
-    at = rng.integers(len(V), size=1000)
-    p = V[at] + 0.3 * rng.normal(size=(1000, 3))
-    turn = np.linalg.qr(rng.normal(size=(dimension, dimension)))[0][:3]
-    rows = vertex_faces(F, len(V))
-    face, b = closest_in_space(p @ turn, at, V @ turn, F, *rows)
-    squared = closest_on_incident(p, at, V, F, *rows)[3]
-    np.testing.assert_allclose(((feet(V, F, face, b) - p) ** 2).sum(1), squared, atol=1e-12)
-    assert (b >= 0).all() and np.allclose(b.sum(1), 1.0)
+    N = V + 0.2 * rng.normal(size=V.shape)
+    N /= np.linalg.norm(N, axis=1, keepdims=True)
+    start, incident = vertex_faces(F, len(V))
+    at = rng.integers(len(V), size=100)
+    P, up = V[at] + 0.1 * rng.normal(size=(100, 3)), rng.normal(size=(100, 3))
+    queries, space = np.hstack([P, lean * up]), np.hstack([V, lean * N])
+    face, b, point, facing = leaning_feet(queries, at, space, N, F, start, incident)
+    nearest = closest_on_incident(P, at, V, F, start, incident)
+    assert np.array_equal(face, nearest[0]) and np.array_equal(b, nearest[1])
+    for i in range(100):
+        around = incident[start[at[i]] : start[at[i] + 1]]
+        like = [(*reference_foot(queries[i], space[F[f]]), f) for f in around]
+        _, weights, f = min(like, key=lambda found: found[0])
+        aside = weights @ V[F[f]] - nearest[2][i]
+        gap, length = np.sqrt(nearest[3][i]), np.linalg.norm(aside)
+        aside *= min(1.0, gap / length) if length > 0 else 0.0
+        np.testing.assert_allclose(point[i], nearest[2][i] + aside, atol=1e-9)
+        normal = b[i] @ N[F[face[i]]]
+        np.testing.assert_allclose(facing[i], normal / np.linalg.norm(normal), atol=1e-12)
+    if lean == 0.0:
+        np.testing.assert_allclose(point, nearest[2], atol=1e-7)
 
 
-def test_in_any_space_without_triangles_nothing_is_found():
-    V = np.array([*FLAT[0], [5, 5, 5]], float)
-    face, b = closest_in_space(
-        V[3:], np.array([3]), V, np.array(FLAT[1]), *vertex_faces(FLAT[1], 4)
-    )
+def test_leaning_without_triangles_is_the_vertex():
+    V, N = np.array([*FLAT[0], [5, 5, 5]], float), np.tile([0.0, 0.0, 1.0], (4, 1))
+    face, b, point, facing = leaning_feet(
+        np.ones((1, 6)), np.array([3]), np.hstack([V, N]), N, np.array(FLAT[1]),
+        *vertex_faces(FLAT[1], 4),
+    )  # fmt: skip
     assert face.tolist() == [-1] and not b.any()
+    assert point.tolist() == [[5, 5, 5]] and facing.tolist() == [[0, 0, 1]]
 
 
 def test_incident_without_triangles_is_the_vertex():
