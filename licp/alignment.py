@@ -25,7 +25,7 @@ Ints = NDArray[np.int64]
 # reach shrinks so that what only one of the two shows (shoulders, a neck, a missing back) fades.
 # Whole and front-only heads stand out in the quick one; else the thorough one, which takes three
 # times as long, decides.
-_QUICK = ((480, 64, 2, 0.6), (60, 128, 4, 0.4), (12, 256, 5, 0.3), (3, 600, 12, 0.2))
+_QUICK = ((480, 64, 2, 0.6), (60, 128, 4, 0.4), (12, 256, 5, 0.3), (3, 600, 6, 0.2))
 _THOROUGH = ((480, 100, 3, 0.6), (100, 200, 5, 0.4), (30, 300, 8, 0.3), (10, 600, 8, 0.2))
 # Poses closer than this (rotation matrices, Frobenius norm: 15 degrees) are one in the search;
 # at its end (40 degrees) refinement brings them together anyway.
@@ -191,7 +191,7 @@ def _descend(
     source, goal = template.standard(most, template.radius), scan.standard(most, scan_unit)
     unlike = _squared_distances(source[2], goal[2])
     level = None
-    for keep, count, steps, reach in pyramid:
+    for number, (keep, count, steps, reach) in enumerate(pyramid, 1):
         if level is not None:
             best = _distinct(level.cost(s, R, t), R, keep)
             s, R, t = s[best], R[best], t[best]
@@ -205,8 +205,12 @@ def _descend(
             share,
             shares,
         )
-        for _ in range(steps):
+        for left in reversed(range(steps)):
+            before = s, R, t
             s, R, t = level.step(s, R, t, with_scale)
+            if left and number == len(pyramid):
+                # Matches move along: with steps of twice the length half as many do.
+                s, R, t = _twice(*before, s, R, t)
     assert level is not None
     cost = level.cost(s, R, t)
     return [
@@ -214,6 +218,16 @@ def _descend(
         for k in _distinct(cost, R, len(R), _RIVAL)
         if cost[k] <= _CLEAR * max(cost.min(), 0.0) + 1e-6
     ]
+
+
+def _twice(
+    s: Floats, R: Floats, t: Floats, to_s: Floats, to_R: Floats, to_t: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """The move from some poses to others done once more."""
+    grow, turn = to_s / s, to_R @ np.swapaxes(R, 1, 2)
+    ahead = np.stack([to_t, t], 2)
+    ahead = grow[:, None, None] * (turn @ ahead)
+    return to_s * grow, turn @ to_R, ahead[:, :, 0] + to_t - ahead[:, :, 1]
 
 
 def _squared_distances(a: Floats, b: Floats) -> NDArray[np.float32]:
