@@ -30,7 +30,7 @@ from licp.similarity import Similarity, fit_similarity
 from licp.solver import Backend, ElasticSolver
 from licp.surface import Surface, even_subset, nearest
 from licp.territory import Places, Territory
-from licp.threads import one_blas_thread, search_threads
+from licp.threads import beside, one_blas_thread, search_threads
 from licp.traits import Traits
 from licp.visibility import visible_share
 
@@ -436,46 +436,51 @@ class Morpher:
         done, stop = 0, False
         guess: Ints | None = None
         search = matcher.at(stages[0])
-        for stage in stages:
-            clock, first, inner, factors = time.perf_counter(), done, 0, 0
-            wanted = pyramid.fit_for(stage.stiffness)
-            if wanted > number:
-                X = pyramid.refined(X, number, wanted)
-                number, level, guess = wanted, pyramid.levels[wanted], None
-                solver, hung = ElasticSolver(level.system), pyramid.bound(marks, number)
-            search = matcher.at(stage, search)
-            territory = _territory(matcher, places, stage, level.traits)
-            alpha = stage.stiffness**4
-            for _ in range(stage.iterations):
-                matches = search.match(X, level.normals(X), level.traits, guess, territory)
-                guess = matches.near
-                detail = stage.stiffness / stages[0].stiffness
-                w, pull, along = level.weigh(X, matches, hung, detail)
-                if not w.any():
-                    raise OverlapError(
-                        "not one template vertex has a match that passes the gates: "
-                        f"{_count_states(matches)}; check masks, labels, start and winding"
+        with beside(matcher.workers) as begin:
+            for stage in stages:
+                clock, first, inner, factors = time.perf_counter(), done, 0, 0
+                wanted = pyramid.fit_for(stage.stiffness)
+                if wanted > number:
+                    X = pyramid.refined(X, number, wanted)
+                    number, level, guess = wanted, pyramid.levels[wanted], None
+                    solver, hung = ElasticSolver(level.system), pyramid.bound(marks, number)
+                search = matcher.at(stage, search)
+                territory = _territory(matcher, places, stage, level.traits)
+                alpha = stage.stiffness**4
+                for _ in range(stage.iterations):
+                    # Neither needs the matches; the first only guesses their weights.
+                    ready = begin(solver.expect, alpha, self._tolerance)
+                    bent = begin(level.bend, X)
+                    matches = search.match(X, level.normals(X), level.traits, guess, territory)
+                    guess = matches.near
+                    detail = stage.stiffness / stages[0].stiffness
+                    w, pull, along = level.weigh(X, matches, hung, detail)
+                    if not w.any():
+                        raise OverlapError(
+                            "not one template vertex has a match that passes the gates: "
+                            f"{_count_states(matches)}; check masks, labels, start and winding"
+                        )
+                    bend, force = bent()
+                    ready()
+                    d, info = solver.solve(
+                        alpha, w, pull - alpha * force, tol=self._tolerance, along=along
                     )
-                bend, force = level.bend(X)
-                d, info = solver.solve(
-                    alpha, w, pull - alpha * force, tol=self._tolerance, along=along
-                )
-                told = level.measure(X, matches, alpha * bend, d)
-                X = X + d
+                    told = level.measure(X, matches, alpha * bend, d)
+                    X = X + d
 
-                done, inner = done + 1, inner + info.iterations
-                factors += info.refactored
-                if callback is not None:
-                    now = pose.apply(pyramid.refined(X, number, pyramid.last))
-                    stop = bool(callback(Iteration(done, total, stage, now, *told)))
+                    done, inner = done + 1, inner + info.iterations
+                    factors += info.refactored
+                    if callback is not None:
+                        now = pose.apply(pyramid.refined(X, number, pyramid.last))
+                        stop = bool(callback(Iteration(done, total, stage, now, *told)))
+                    if stop:
+                        break
+                seconds = time.perf_counter() - clock
+                history.append(
+                    StageRecord(stage.stiffness, *told, done - first, inner, factors, seconds)
+                )
                 if stop:
                     break
-            seconds = time.perf_counter() - clock
-            history.append(
-                StageRecord(stage.stiffness, *told, done - first, inner, factors, seconds)
-            )
-            if stop:
-                break
         return _Shape(number, X, matches, search, tuple(history), stop)
 
     def _bend_roughly(

@@ -692,9 +692,27 @@ class ElasticSolver:
         self.system = system
         self._factor: Factor | None = None
         self._kept_diagonal = np.empty(0)
+        self._last = np.empty(0), 1.0
+        self._ahead = False
         self._fresh = 0
         self._spent = 0
         self._solves = 0
+
+    def expect(self, alpha: float, tol: float = 1e-3) -> None:
+        """Be ready for a system of this stiffness whose weights are about those of the last one.
+
+        Makes a new factor if the kept one would be worn out, so that this may be done elsewhere
+        while the weights are still being found.  Nothing happens before the first `solve`.
+
+        Parameters
+        ----------
+        alpha, tol
+            Of the next `solve`.
+        """
+        full, slack = self._last
+        if self._factor is not None and self._outworn(alpha, full, slack, tol):
+            self._renew(alpha, full)
+            self._ahead = True
 
     def solve(
         self,
@@ -766,26 +784,35 @@ class ElasticSolver:
         slack = float((diagonal[full > 0.0] / full[full > 0.0]).min(initial=1.0))
         X = np.zeros((n, 3)) if guess is None else np.array(guess, dtype=np.float64, order="C")
 
+        self._last = full, slack
+        ahead, self._ahead = self._ahead, False
         spent, residual = 0, np.inf
-        if self._factor is not None and not self._outworn(alpha, full, slack, tol):
+        if ahead or (self._factor is not None and not self._outworn(alpha, full, slack, tol)):
             # No longer than a new factor and solving with it would take.
             limit = _FACTOR_COST + self._fresh
             spent, residual = self._iterate(alpha, diagonal, along, full, B, X, tol, limit)
             self._spent += spent
             self._solves += 1
         if residual <= tol:
-            return X, SolveInfo(spent, False, residual)
+            if ahead:
+                self._fresh = spent
+            return X, SolveInfo(spent, ahead, residual)
 
-        self._factor = self.system.factorize(alpha, full)
-        self._kept_diagonal = self.system.diagonal(alpha, full)
+        self._renew(alpha, full)
         fresh, residual = self._iterate(alpha, diagonal, along, full, B, X, tol, _FRESH_LIMIT)
-        self._fresh, self._spent, self._solves = fresh, _FACTOR_COST + fresh, 1
+        self._fresh, self._spent, self._solves = fresh, self._spent + fresh, 1
         if not residual <= tol:
             raise SolverError(
                 f"a fresh factor leaves an error of {residual:.1e} where {tol:.1e} was asked for: "
                 f"alpha = {alpha:g} is out of scale with the weights (mean {w.mean():g})"
             )
         return X, SolveInfo(spent + fresh, True, residual)
+
+    def _renew(self, alpha: float, full: NDArray[np.float64]) -> None:
+        """A factor of this matrix instead of the kept one."""
+        self._factor = self.system.factorize(alpha, full)
+        self._kept_diagonal = self.system.diagonal(alpha, full)
+        self._spent, self._solves = _FACTOR_COST, 0
 
     def _rescale(self, alpha: float, diagonal: NDArray[np.float64]) -> NDArray[np.float64]:
         """Factors (n,) that give M the diagonal of the present matrix.

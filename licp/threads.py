@@ -16,6 +16,7 @@ from licp.errors import InputError
 
 __all__ = [
     "Share",
+    "beside",
     "in_threads",
     "one_blas_thread",
     "search_threads",
@@ -84,6 +85,29 @@ def in_threads(do: Callable[[Item], Result], items: Iterable[Item], workers: int
     """:func:`sharing` for a single time."""
     with sharing(workers) as share:
         return share(do, items)
+
+
+@contextmanager
+def beside(workers: int) -> Iterator[Callable[..., Callable[[], Any]]]:
+    """Begins things in a second thread, and tells them when asked; with one, in this one at once.
+
+    Examples
+    --------
+    >>> with beside(2) as begin:
+    ...     larger = begin(max, 2, 3)
+    ...     larger()
+    3
+    """
+    if workers <= 1:
+
+        def at_once(do: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
+            done = do(*arguments)
+            return lambda: done
+
+        yield at_once
+        return
+    with ThreadPoolExecutor(1) as pool:
+        yield lambda do, *arguments: pool.submit(do, *arguments).result
 
 
 def slices(count: int, parts: int) -> list[slice]:
