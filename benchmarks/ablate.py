@@ -212,7 +212,7 @@ VARIANTS = (
         replaced=_constant("licp.morph._SOLVE", 1e-6),
     ),
     Variant("one correspondence set", "7, then 10: with regions", _regional, regions=True),
-    *(_stages(count) for count in (8, 10, 16, 24, 32)),
+    *(_stages(count) for count in (8, 12, 24, 32)),
 )  # fmt: skip
 
 
