@@ -24,10 +24,6 @@ _HOW_CHOLMOD = (
     'libopenblas-dev, then pip install "licp[cholmod]"; conda: conda install -c conda-forge '
     "scikit-sparse"
 )
-_HOW_BLAS = (
-    "CHOLMOD seems to run on a reference BLAS, with which it factorises several times slower.  "
-    "Debian, Ubuntu: apt-get install libopenblas-dev"
-)
 
 
 def installation() -> dict[str, Any]:
@@ -67,7 +63,7 @@ def installation() -> dict[str, Any]:
         "backend": {
             "active": available[0],
             "available": list(available),
-            "advice": _advice(available[0], [library["path"] for library in blas]),
+            "advice": _advice(available[0]),
         },
         "kernels": _kernels(),
     }
@@ -104,7 +100,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _advice(active: str, libraries: list[str]) -> str | None:
+def _advice(active: str) -> str | None:
     if active != "cholmod":
         try:
             importlib.import_module("sksparse.cholmod")
@@ -112,11 +108,6 @@ def _advice(active: str, libraries: list[str]) -> str | None:
             return _HOW_CHOLMOD
         except (ImportError, OSError) as error:
             return f"scikit-sparse is installed but does not work ({error}).  {_HOW_CHOLMOD}"
-    # Wheels of NumPy and SciPy bring a BLAS for themselves, which CHOLMOD never uses; an
-    # optimised one for CHOLMOD is another one.  A reference BLAS is not a thread pool: not listed.
-    private = ("numpy.libs", "scipy.libs", "numpy/.dylibs", "scipy/.dylibs")
-    if all(any(p in Path(path).as_posix() for p in private) for path in libraries):
-        return _HOW_BLAS
     return None
 
 
