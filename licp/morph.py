@@ -51,8 +51,9 @@ _HIDDEN, _HIDDEN_REACH = 0.05, 0.02
 # A scan and a template of one unit do not differ more than this: a face beside a bust, not metres
 # beside millimetres.
 _ONE_UNIT = 8.0
-# Relative accuracy of a linear solve.  The next iteration matches anew, so more buys nothing: a
-# third of it changes the error of our tuning heads by 0.2 %, and not for the better.
+# Relative accuracy of a linear solve.  The next iteration matches anew, so more buys nothing: half
+# of it changes the error of our tuning heads by 0.2 % at most, three times as much adds 1 % on
+# MakeHuman heads.
 _SOLVE = 0.03
 # Stiffness length down to which a first bending goes that tells the pose: 12 mm of 400.  Bending
 # further, or in every stage instead of every second, costs more and tells no more.

@@ -693,7 +693,6 @@ class ElasticSolver:
         self._factor: Factor | None = None
         self._kept_diagonal = np.empty(0)
         self._last = np.empty(0), 1.0
-        self._ahead = False
         self._fresh = 0
         self._spent = 0
         self._solves = 0
@@ -712,7 +711,6 @@ class ElasticSolver:
         full, slack = self._last
         if self._factor is not None and self._outworn(alpha, full, slack, tol):
             self._renew(alpha, full)
-            self._ahead = True
 
     def solve(
         self,
@@ -785,7 +783,8 @@ class ElasticSolver:
         X = np.zeros((n, 3)) if guess is None else np.array(guess, dtype=np.float64, order="C")
 
         self._last = full, slack
-        ahead, self._ahead = self._ahead, False
+        # A factor that has solved nothing is one that `expect` made.
+        ahead = self._factor is not None and self._solves == 0
         spent, residual = 0, np.inf
         if ahead or (self._factor is not None and not self._outworn(alpha, full, slack, tol)):
             # No longer than a new factor and solving with it would take.
