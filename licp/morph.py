@@ -32,6 +32,7 @@ from licp.surface import Surface, even_subset, nearest
 from licp.territory import Places, Territory
 from licp.threads import beside, one_blas_thread, search_threads
 from licp.traits import Traits
+from licp.untangle import untangled
 from licp.visibility import visible_share
 
 __all__ = ["Iteration", "Morpher", "morph"]
@@ -72,7 +73,8 @@ class Iteration:
         Of iterations, from 1.
     stage : Stage
     vertices : (m, 3) float64
-        The deforming part of the template, in the scan's frame.
+        The deforming part of the template, in the scan's frame; where it runs through itself after
+        the last iteration, it is still taken apart (see :func:`licp.untangle.untangled`).
     energy, matched, median_residual, step : float
         As in :class:`licp.StageRecord`.
     """
@@ -196,8 +198,11 @@ class Morpher:
         self._body = np.flatnonzero(in_body)
         shown = aside.submit(visible_share, clean_template.vertices, clean_template.faces)
         self._in_body = np.where(in_body, np.cumsum(in_body) - 1, -1)
+        index = clean_template.index
+        self._body_of = np.where(index < 0, -1, self._in_body[index])
         faces = self._in_body[clean_template.faces]
-        self._faces = faces[(faces >= 0).all(1)]
+        self._bends = np.asarray((faces >= 0).all(1))
+        self._faces = faces[self._bends]
 
         centre = area[in_body] @ clean_template.vertices[in_body] / area[in_body].sum()
         size = float(np.sqrt(area[in_body].sum()))
@@ -240,7 +245,7 @@ class Morpher:
         )
         self._followers = self._follower_weights()
         self._cloud = cloud.result()
-        self._rest_crossings = len(crossing.result())
+        self._rest_crossings = crossing.result()
 
     @property
     def backend(self) -> Backend:
@@ -389,17 +394,20 @@ class Morpher:
                     X, finest.normals(X), finest.traits, territory=territory
                 )
             history, stopped = shape.history, shape.stopped
+            vertices = self._place(X, pose)
+            fit = Surface(vertices[self._clean.source], self._clean.faces)
+            rest = pose.apply(self._to_unit.apply(self._clean.vertices))
+            fit, crossings = untangled(rest, fit, self._rest_crossings, self._bends)
+            known = self._clean.index >= 0
+            vertices[known] = fit.vertices[self._clean.index[known]]
+            X = pose.inverse().apply(fit.vertices[self._body])
             watch.lap("deform")
 
-            vertices, state, residual, confidence = self._complete(X, matches, pose)
+            state, residual, confidence = self._tell(X, matches, pose.scale)
             if tree is not None:
                 tree.result()
             quality = assess_surfaces(
-                pose.apply(self._to_unit.apply(self._clean.vertices)),
-                Surface(vertices[self._clean.source], self._clean.faces),
-                ready.full,
-                self._rest_crossings,
-                workers,
+                rest, fit, ready.full, len(self._rest_crossings), len(crossings), workers
             )
             watch.lap("assess")
         return MorphResult(
@@ -597,8 +605,7 @@ class Morpher:
     def _follower_weights(self) -> list[tuple[Ints, Floats]]:
         """Template vertices outside the deforming part, by component, with what they follow."""
         on_clean = self._clean.index
-        body_of = np.where(on_clean < 0, -1, self._in_body[on_clean])
-        loose = np.flatnonzero(body_of < 0)
+        loose = np.flatnonzero(self._body_of < 0)
         if not len(loose):
             return []
         part = components(self._clean.faces, len(self._clean.vertices))
@@ -613,10 +620,20 @@ class Morpher:
             groups.append((mine, np.exp(-0.5 * ((d - d.min()) / reach) ** 2)))
         return groups
 
-    def _complete(
-        self, X: Floats, matches: Matches, pose: Similarity
-    ) -> tuple[Floats, NDArray[np.uint8], Floats, Floats]:
-        """Vertices in the scan's frame, state, residual and confidence of the whole template."""
+    def _place(self, X: Floats, pose: Similarity) -> Floats:
+        """All vertices of the template (n, 3) in the scan's frame."""
+        body_of = self._body_of
+        unit = np.empty((len(body_of), 3))
+        unit[body_of >= 0] = X[body_of[body_of >= 0]]
+        for mine, weights in self._followers:
+            at = self._to_unit.apply(self.template.vertices[mine])
+            unit[mine] = follow(self._rest, X, weights, at)
+        return pose.apply(unit)
+
+    def _tell(
+        self, X: Floats, matches: Matches, scale: float
+    ) -> tuple[NDArray[np.uint8], Floats, Floats]:
+        """State, residual in the scan's unit and confidence of all vertices of the template."""
         state = np.where(self._pyramid.finest.traits.free, matches.state, np.uint8(State.MASKED))
         seen = state == State.MATCHED
         gap = np.linalg.norm(matches.points - X, axis=1)
@@ -624,22 +641,17 @@ class Morpher:
         around = np.clip(self._curvature.spread(close), 0.0, 1.0)
         trust = np.where(seen, 0.5 * (close + around), 0.5 * around)
 
-        n = len(self.template.vertices)
-        body_of = np.where(self._clean.index < 0, -1, self._in_body[self._clean.index])
-        here = body_of >= 0
-        unit = np.empty((n, 3))
-        unit[here] = X[body_of[here]]
+        body_of = self._body_of
+        here, n = body_of >= 0, len(body_of)
         full_state = np.full(n, State.COMPONENT, np.uint8)
         full_state[here] = state[body_of[here]]
         residual = np.full(n, np.nan)
-        residual[here] = np.where(seen, gap, np.nan)[body_of[here]] * pose.scale
+        residual[here] = np.where(seen, gap, np.nan)[body_of[here]] * scale
         confidence = np.zeros(n)
         confidence[here] = trust[body_of[here]]
         for mine, weights in self._followers:
-            at = self._to_unit.apply(self.template.vertices[mine])
-            unit[mine] = follow(self._rest, X, weights, at)
             confidence[mine] = 0.5 * (weights @ trust) / weights.sum()
-        return pose.apply(unit), full_state, residual, confidence
+        return full_state, residual, confidence
 
 
 def morph(

@@ -176,7 +176,8 @@ def assess(
     """
     V0, V1, F = _shapes(rest_vertices, vertices, faces)
     scan = Surface(*_shape(scan_vertices, scan_faces))
-    return assess_surfaces(V0, Surface(V1, F), scan, len(self_intersections(V0, F)))
+    before, after = (len(self_intersections(V, F)) for V in (V0, V1))
+    return assess_surfaces(V0, Surface(V1, F), scan, before, after)
 
 
 def assess_surfaces(
@@ -184,6 +185,7 @@ def assess_surfaces(
     fit: Surface,
     scan: Surface,
     rest_self_intersections: int,
+    self_intersections: int,
     workers: int = 1,
 ) -> Quality:
     """Like :func:`assess`, of surfaces that are there already.
@@ -194,29 +196,25 @@ def assess_surfaces(
         The template before.
     fit, scan : Surface
         The template after, and the scan in the same frame.
-    rest_self_intersections : int
-        Of the template before.
+    rest_self_intersections, self_intersections : int
+        Of the template before and after.
     workers : int
         Threads that share the work.
     """
     V0, V1, F = rest_vertices, fit.vertices, fit.faces
     rest, new, scale = _areas(V0, V1, F)
-    tree = fit.triangles
     parts: tuple[Callable[[], Any], ...] = (
         lambda: _forward(fit, scan, _REACH),
         lambda: _backward(fit, scan, _SAMPLES, _REACH),
-        lambda: len(self_intersections(V1, F, tree)),
         lambda: int(flipped_faces(V0, V1, F).sum()),
         lambda: _edge_distortion(V0, V1, fit.edges[0], scale),
     )
-    forward, backward, crossings, flipped, distortion = in_threads(
-        lambda part: part(), parts, workers
-    )
+    forward, backward, flipped, distortion = in_threads(lambda part: part(), parts, workers)
     distances = SurfaceDistances(forward[0], backward[0], forward[1], backward[1])
     return Quality(
         **vars(distances),
         flipped_faces=flipped,
-        self_intersections=crossings,
+        self_intersections=self_intersections,
         rest_self_intersections=rest_self_intersections,
         scale=scale,
         edge_distortion=distortion,

@@ -47,6 +47,7 @@ from licp import (
     morph,
     save_mesh,
 )
+from licp.intersections import self_intersections
 from licp.repair import clean
 from licp.similarity import fit_similarity
 
@@ -333,7 +334,10 @@ def test_the_callback_sees_every_iteration() -> None:
     for record, last in zip(fit.history, (seen[1], seen[4]), strict=True):
         assert (record.energy, record.step) == (last.energy, last.step)
         assert (record.matched, record.median_residual) == (last.matched, last.median_residual)
-    assert np.array_equal(seen[-1].vertices, fit.vertices)
+    # What crossed in the last one (an ear) was taken apart; all else stayed.
+    moved = (seen[-1].vertices != fit.vertices).any(axis=1)
+    crossing = arrays()[1][self_intersections(seen[-1].vertices, arrays()[1])]
+    assert moved[crossing].any() and moved.mean() < 0.2
     assert not fit.stopped
 
 

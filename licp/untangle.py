@@ -1,0 +1,227 @@
+"""Takes apart what a fit has pushed through itself: closed lips, thin ears, linings of nostrils."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.spatial import KDTree
+
+from licp.geometry import components, edges, vertex_normals
+from licp.intersections import self_intersections
+from licp.quality import flipped_faces
+from licp.surface import Surface
+
+__all__ = ["untangle", "untangled"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+# Tangles of our tuning heads are gone after one to eight rounds; those that are not after twelve
+# do not end.
+_ROUNDS = 12
+# Faces around a tangle that may move or be run into, in rings of neighbours: a push spreads over
+# three of them.
+_RINGS = 6
+# No vertex moves further in one round than this part of the mean edge, so that a later round sees
+# where it got; skins that met end up twice the second one apart.
+_STRIDE, _GAP = 0.5, 0.1
+# Averages over neighbours that smooth normals and pushes.  Of a push, what is pushed itself keeps
+# the first part; what is around it takes as much of its neighbours'.
+_SMOOTHING, _KEPT = 3, 0.7
+# Pairs nearby that tell how two skins lie to each other.
+_VOTES = 15
+# Part of the rest distances of a tangle that must say its skins lie back to back, flesh between
+# them.  Lips, which face each other, touch in many templates and say little.
+_BACK_TO_BACK = 0.7
+
+
+def untangled(rest: Floats, fit: Surface, known: Ints, bends: Bools) -> tuple[Surface, Ints]:
+    """Take a fit apart where it runs through itself and did not before, as far as possible.
+
+    Parameters
+    ----------
+    rest : (n, 3) float64
+        The template before.
+    fit : Surface
+        The template after.
+    known : (j, 2) int64
+        Pairs of faces that run through each other in the template before.
+    bends : (m,) bool
+        Faces that may be bent: eyeballs and teeth may not, so what runs through them stays.
+
+    Returns
+    -------
+    Surface
+        ``fit`` itself if there is nothing to take apart.
+    (k, 2) int64
+        Pairs of faces that run through each other in it.
+    """
+    found = self_intersections(fit.vertices, fit.faces, fit.triangles)
+    pairs = _added(found, known)
+    pairs = pairs[bends[pairs].all(1)]
+    if not len(pairs):
+        return fit, found
+    place = np.cumsum(bends) - 1
+    moved = untangle(rest, fit.vertices, fit.faces[bends], place[pairs])
+    apart = Surface(moved, fit.faces)
+    return apart, self_intersections(moved, fit.faces, apart.triangles)
+
+
+def untangle(rest: Floats, vertices: Floats, faces: Ints, crossings: Ints) -> Floats:
+    """Move as little as it takes for pairs of faces not to run through each other any more.
+
+    Where two skins have met, they are pushed apart along the difference of their normals, each by
+    half of how deep they overlap, until nothing crosses that did not before the fit.  Whether they
+    face each other, as lips do, or lie back to back, as both sides of an ear, is told by how they
+    lie in the rest shape.  All else stays where it is.
+
+    Parameters
+    ----------
+    rest, vertices : (n, 3) float64
+        Before and after the fit, any unit.
+    faces : (m, 3) int64
+        Triangles, by vertex.
+    crossings : (k, 2) int64
+        Pairs of faces to separate, of :func:`licp.intersections.self_intersections`.
+
+    Returns
+    -------
+    (n, 3) float64
+        With as few crossings as were reached without flipped faces; at worst ``vertices``.
+
+    Notes
+    -----
+    Our own.
+
+    Examples
+    --------
+    Two sheets that face each other, the middle of one bulged through the other:
+
+    >>> x, y = (k.ravel() for k in np.meshgrid(np.arange(9.0), np.arange(9.0)))
+    >>> low = np.stack([x, y, 0 * x], 1)
+    >>> at = np.arange(81).reshape(9, 9)
+    >>> a, b, c, d = (k.ravel() for k in (at[:-1, :-1], at[:-1, 1:], at[1:, 1:], at[1:, :-1]))
+    >>> sheet = np.r_[np.c_[a, b, c], np.c_[a, c, d]]
+    >>> V, F = np.r_[low, low + [0.1, 0.2, 1.0]], np.r_[sheet, sheet[:, ::-1] + 81]
+    >>> bent = V.copy()
+    >>> bent[:81, 2] += 1.3 * np.exp(-0.2 * ((x - 4) ** 2 + (y - 4) ** 2))
+    >>> pairs = self_intersections(bent, F)
+    >>> len(pairs) > 10, len(self_intersections(untangle(V, bent, F, pairs), F))
+    (True, 0)
+    """
+    moved = vertices.copy()
+    for some, F in _patches(faces, crossings, len(rest)):
+        moved[some] = _apart(_Tangle(rest[some], F), vertices[some])
+    return moved
+
+
+def _apart(tangle: "_Tangle", X: Floats) -> Floats:
+    """The best of all rounds: fewest crossings, and no more flipped faces than before."""
+    best, pairs = X, tangle.pairs(X)
+    least, flips = len(pairs), tangle.flips(X)
+    for _ in range(_ROUNDS):
+        if not len(pairs):
+            break
+        X = X + tangle.push(X, pairs)
+        pairs = tangle.pairs(X)
+        if len(pairs) < least and tangle.flips(X) <= flips:
+            best, least = X, len(pairs)
+    return best
+
+
+def _patches(faces: Ints, crossings: Ints, n: int) -> Iterator[tuple[Ints, Ints]]:
+    """Vertices around crossings that hang together, and the faces by their place among these.
+
+    What crosses hangs together, however far apart it is along the surface.
+    """
+    near = np.zeros(n, bool)
+    near[faces[crossings].ravel()] = True
+    for _ in range(_RINGS):
+        near[faces[near[faces].any(1)].ravel()] = True
+    F = faces[near[faces].all(1)]
+    ends = faces[crossings]
+    part = components(np.r_[F, np.c_[ends[:, 0, :2], ends[:, 1, :1]]], n)
+    for k in range(part.max() + 1):
+        mine = part == k
+        yield np.flatnonzero(mine), (np.cumsum(mine) - 1)[F[mine[F[:, 0]]]]
+
+
+def _added(found: Ints, known: Ints) -> Ints:
+    """Pairs of faces (k, 2) that are not among the known ones (j, 2)."""
+    width = 1 + max(found.max(initial=0), known.max(initial=0))
+    new: Ints = found[~np.isin(found @ [width, 1], known @ [width, 1])]
+    return new
+
+
+class _Tangle:
+    """A patch of surface that has met itself."""
+
+    def __init__(self, rest: Floats, faces: Ints) -> None:
+        self.rest, self.faces = rest, faces
+        n = len(rest)
+        a, b = edges(faces)[0].T
+        self._edge = float(np.linalg.norm(rest[a] - rest[b], axis=1).mean())
+        ends = np.r_[a, b], np.r_[b, a]
+        joined = sparse.csr_array((np.ones(2 * len(a)), ends), shape=(n, n))
+        self._mean = sparse.diags_array(1.0 / joined.sum(axis=1)) @ joined
+        self._known = self_intersections(rest, faces)
+        self._rest_normals = self._smooth_normals(rest)
+        self._rest_centres = rest[faces].mean(axis=1)
+
+    def pairs(self, X: Floats) -> Ints:
+        """Crossings that the rest shape does not have."""
+        return _added(self_intersections(X, self.faces), self._known)
+
+    def flips(self, X: Floats) -> int:
+        """Number of flipped faces."""
+        return int(flipped_faces(self.rest, X, self.faces).sum())
+
+    def push(self, X: Floats, pairs: Ints) -> Floats:
+        """One round: displacements (n, 3) that take the faces of each pair apart."""
+        below, above = self.faces[pairs[:, 0]], self.faces[pairs[:, 1]]
+        up = self._ways(X, pairs)
+        low = np.einsum("pkj,pj->pk", X[below], up)
+        high = np.einsum("pkj,pj->pk", X[above], up)
+        middle = 0.5 * (low.max(axis=1) + high.min(axis=1))[:, None]
+        gap = _GAP * self._edge
+        moves = np.r_[np.minimum(middle - gap - low, 0.0), np.maximum(middle + gap - high, 0.0)]
+        at = np.r_[below, above].ravel()
+        pushes = np.bincount(at, moves.ravel() != 0.0, minlength=len(X))[:, None]
+        each = (moves[:, :, None] * np.r_[up, up][:, None]).reshape(-1, 3)
+        total = np.stack([np.bincount(at, x, minlength=len(X)) for x in each.T], axis=1)
+        step: Floats = total / np.maximum(pushes, 1.0)
+        length = np.linalg.norm(step, axis=1, keepdims=True)
+        step *= np.minimum(1.0, _STRIDE * self._edge / np.maximum(length, 1e-300))
+        own = np.where(pushes > 0, _KEPT, 0.0)
+        around = np.where(pushes > 0, 1.0 - _KEPT, _KEPT)
+        for _ in range(_SMOOTHING):
+            step = own * step + around * (self._mean @ step)
+        return step
+
+    def _ways(self, X: Floats, pairs: Ints) -> Floats:
+        """Unit vectors (p, 3) along which the first face of each pair belongs below the second."""
+        first, second = pairs.T
+        now, then, at = self._smooth_normals(X), self._rest_normals, self._rest_centres
+        # Whether skins face each other or lie back to back is told by all pairs nearby, in both.
+        faced = np.einsum("pj,pj->p", at[second] - at[first], then[first] - then[second])
+        both = np.r_[np.c_[at[first], at[second]], np.c_[at[second], at[first]]]
+        k = min(_VOTES, len(both))
+        votes = np.r_[faced, faced][KDTree(both).query(both[: len(pairs)], k=k)[1].reshape(-1, k)]
+        back = votes.sum(axis=1) < -_BACK_TO_BACK * np.abs(votes).sum(axis=1)
+        sign = np.where(back, -1.0, 1.0)
+        up = now[first] - now[second]
+        # Skins that look the same way have no direction in which to part.
+        length = np.maximum(np.linalg.norm(up, axis=1, keepdims=True), 0.2)
+        ways: Floats = up * (sign[:, None] / length)
+        return ways
+
+    def _smooth_normals(self, X: Floats) -> Floats:
+        """Normals of the faces (m, 3) as their surroundings have them."""
+        normals = vertex_normals(X, self.faces)
+        for _ in range(_SMOOTHING):
+            normals = 0.5 * (normals + self._mean @ normals)
+        mean = normals[self.faces].mean(axis=1)
+        smooth: Floats = mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-9)
+        return smooth
