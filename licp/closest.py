@@ -234,29 +234,6 @@ def _incident(P: Any, at: Any, V: Any, F: Any, indptr: Any, indices: Any) -> Any
     return face, bary, point, squared
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _most_alike(query: Any, at: int, S: Any, F: Any, indptr: Any, indices: Any) -> Any:
-    """Face around a vertex that is closest to a point in six dimensions, -1 for none; and where."""
-    face, bv, bw, best = -1, 0.0, 0.0, np.inf
-    for j in range(indptr[at], indptr[at + 1]):
-        f = indices[j]
-        a, b, c = F[f, 0], F[f, 1], F[f, 2]
-        # All that decides is in the products of both sides and the query, seen from corner a.
-        bb, bc, cc, bq, cq, qq = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-        for k in range(6):
-            x, y, z = S[b, k] - S[a, k], S[c, k] - S[a, k], query[k] - S[a, k]
-            bb += x * x
-            bc += x * y
-            cc += y * y
-            bq += x * z
-            cq += y * z
-            qq += z * z
-        v, w, d = _lowest(bb, bc, cc, bq, cq)
-        if qq + d < best:
-            face, bv, bw, best = f, v, w, qq + d
-    return face, (max(1.0 - bv - bw, 0.0) if face >= 0 else 0.0), bv, bw
-
-
 def leaning_feet(
     queries: Floats,
     vertex_ids: Ints,
@@ -326,51 +303,116 @@ def _feet(Q: Any, at: Any, S: Any, M: Any, F: Any, indptr: Any, indices: Any) ->
     bary = np.empty((q, 3))
     point = np.empty((q, 3))
     facing = np.empty((q, 3))
-    aside = np.empty(3)
     for i in range(q):
-        p = (Q[i, 0], Q[i, 1], Q[i, 2])
-        f, u, v, w, squared = _nearest_around(p, at[i], S, F, indptr, indices)
-        face[i], bary[i, 0], bary[i, 1], bary[i, 2] = f, u, v, w
+        own = at[i]
+        f, v, w, squared, g, x, y = _around(Q[i], own, S, F, indptr, indices)
+        face[i] = f
         if f < 0:
-            point[i], facing[i] = S[at[i], :3], M[at[i]]
+            bary[i], point[i], facing[i] = 0.0, S[own, :3], M[own]
             continue
-        g, x, y, z = _most_alike(Q[i], at[i], S, F, indptr, indices)
-        a, b, c = F[f, 0], F[f, 1], F[f, 2]
-        d, e, h = F[g, 0], F[g, 1], F[g, 2]
+        first, b, c = _next(F, f, own)
+        u = _rest(v, w)
+        bary[i, first], bary[i, (first + 1) % 3], bary[i, (first + 2) % 3] = u, v, w
+        _, d, e = _next(F, g, own)
+        z = _rest(x, y)
         gone, long = 0.0, 0.0
         for k in range(3):
-            point[i, k] = u * S[a, k] + v * S[b, k] + w * S[c, k]
-            aside[k] = x * S[d, k] + y * S[e, k] + z * S[h, k] - point[i, k]
-            facing[i, k] = u * M[a, k] + v * M[b, k] + w * M[c, k]
-            gone += aside[k] * aside[k]
-            long += facing[i, k] * facing[i, k]
+            foot = u * S[own, k] + v * S[b, k] + w * S[c, k]
+            aside = z * S[own, k] + x * S[d, k] + y * S[e, k] - foot
+            up = u * M[own, k] + v * M[b, k] + w * M[c, k]
+            point[i, k], facing[i, k] = foot, up
+            gone += aside * aside
+            long += up * up
         part = min(1.0, np.sqrt(squared / gone)) if gone > 0.0 else 0.0
         for k in range(3):
-            point[i, k] += part * aside[k]
+            aside = z * S[own, k] + x * S[d, k] + y * S[e, k] - point[i, k]
+            point[i, k] += part * aside
             facing[i, k] /= np.sqrt(long) if long > 0.0 else 1.0
     return face, bary, point, facing
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _next(F: Any, f: int, own: int) -> Any:
+    """Which corner of a face a vertex is, and the two others in order."""
+    if F[f, 0] == own:
+        return 0, F[f, 1], F[f, 2]
+    if F[f, 1] == own:
+        return 1, F[f, 2], F[f, 0]
+    return 2, F[f, 0], F[f, 1]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _rest(v: float, w: float) -> float:
+    """What is left for the third coordinate; rounding is nothing."""
+    u = 1.0 - v - w
+    return u if u > 1e-15 else 0.0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _around(query: Any, own: int, S: Any, F: Any, indptr: Any, indices: Any) -> Any:
+    """Closest points around a vertex by position, with its squared distance, and in all six.
+
+    All that decides is in the products of the two sides at the vertex and the query, seen from
+    there; those of the positions are a part of those of all.
+    """
+    f, v, w, near = -1, 0.0, 0.0, np.inf
+    g, x, y, alike = -1, 0.0, 0.0, np.inf
+    qq = 0.0
+    for k in range(3):
+        qq += (query[k] - S[own, k]) ** 2
+    for j in range(indptr[own], indptr[own + 1]):
+        _, b, c = _next(F, indices[j], own)
+        bb, bc, cc, bq, cq = 0.0, 0.0, 0.0, 0.0, 0.0
+        for k in range(3):
+            s, t, r = S[b, k] - S[own, k], S[c, k] - S[own, k], query[k] - S[own, k]
+            bb += s * s
+            bc += s * t
+            cc += t * t
+            bq += s * r
+            cq += t * r
+        m, n, less = _lowest(bb, bc, cc, bq, cq)
+        if less < near:
+            f, v, w, near = indices[j], m, n, less
+        for k in range(3, 6):
+            s, t, r = S[b, k] - S[own, k], S[c, k] - S[own, k], query[k] - S[own, k]
+            bb += s * s
+            bc += s * t
+            cc += t * t
+            bq += s * r
+            cq += t * r
+        m, n, less = _lowest(bb, bc, cc, bq, cq)
+        if less < alike:
+            g, x, y, alike = indices[j], m, n, less
+    return f, v, w, max(qq + near, 0.0), g, x, y
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _lowest(bb: float, bc: float, cc: float, bq: float, cq: float) -> Any:
     """Where ``|v b + w c - q|^2 - |q|^2`` is least over the triangle, and its value there."""
     area = bb * cc - bc * bc
-    if area > 1e-12 * bb * cc:
-        v, w = (cc * bq - bc * cq) / area, (bb * cq - bc * bq) / area
-        if v >= 0.0 and w >= 0.0 and v + w <= 1.0:
-            return v, w, -(v * bq + w * cq)
-    t = min(max(bq / bb, 0.0), 1.0) if bb > 0.0 else 0.0
-    v, w, least = t, 0.0, t * (t * bb - 2.0 * bq)
-    t = min(max(cq / cc, 0.0), 1.0) if cc > 0.0 else 0.0
-    d = t * (t * cc - 2.0 * cq)
-    if d < least:
-        v, w, least = 0.0, t, d
-    third = bb - 2.0 * bc + cc
-    t = min(max((bb - bc - bq + cq) / third, 0.0), 1.0) if third > 0.0 else 0.0
-    d = bb - 2.0 * bq - 2.0 * t * (bb - bc - bq + cq) + t * t * third
-    if d < least:
-        v, w, least = 1.0 - t, t, d
-    return v, w, least
+    # The foot on the plane, times the area; the best point is there or on a side that it is
+    # beyond.  Where a triangle has no area to speak of, all sides are tried.
+    v, w = cc * bq - bc * cq, bb * cq - bc * bq
+    flat = area <= 1e-12 * bb * cc
+    if not flat and v >= 0.0 and w >= 0.0 and v + w <= area:
+        v, w = v / area, w / area
+        return v, w, -(v * bq + w * cq)
+    x, y, least = 0.0, 0.0, 0.0
+    if flat or w < 0.0:
+        t = min(max(bq / bb, 0.0), 1.0) if bb > 0.0 else 0.0
+        x, least = t, t * (t * bb - 2.0 * bq)
+    if flat or v < 0.0:
+        t = min(max(cq / cc, 0.0), 1.0) if cc > 0.0 else 0.0
+        d = t * (t * cc - 2.0 * cq)
+        if d < least:
+            x, y, least = 0.0, t, d
+    if flat or v + w > area:
+        third = bb - 2.0 * bc + cc
+        t = min(max((bb - bc - bq + cq) / third, 0.0), 1.0) if third > 0.0 else 0.0
+        d = bb - 2.0 * bq - 2.0 * t * (bb - bc - bq + cq) + t * t * third
+        if d < least:
+            x, y, least = 1.0 - t, t, d
+    return x, y, least
 
 
 class TriangleTree:

@@ -14,7 +14,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 # Pairs of opposite views all around; each pair is one depth image this many pixels wide.
-_PAIRS, _PIXELS = 16, 160
+_PAIRS, _PIXELS = 16, 120
 # A vertex is seen if nothing is in front of it by more than this many pixels: less than the depth
 # of any cavity, more than the slope of a surface across a pixel.
 _SLACK = 2.5

@@ -195,7 +195,9 @@ def test_feet_lean_towards_where_normals_agree(lean):
     queries, space = np.hstack([P, lean * up]), np.hstack([V, lean * N])
     face, b, point, facing = leaning_feet(queries, at, space, N, F, start, incident)
     nearest = closest_on_incident(P, at, V, F, start, incident)
-    assert np.array_equal(face, nearest[0]) and np.array_equal(b, nearest[1])
+    # On an edge, either of its faces is right.
+    assert (F[face] == at[:, None]).any(axis=1).all() and (b >= 0).all()
+    np.testing.assert_allclose(feet(V, F, face, b), nearest[2], atol=1e-12)
     for i in range(100):
         around = incident[start[at[i]] : start[at[i] + 1]]
         like = [(*reference_foot(queries[i], space[F[f]]), f) for f in around]
