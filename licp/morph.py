@@ -44,12 +44,12 @@ Bools = NDArray[np.bool_]
 # Separate parts with less than this share of the largest one's area (eyeballs, teeth) follow
 # their surroundings as rigidly as a similarity does; larger ones are matched themselves.
 _BODY_SHARE = 0.2
-# Vertices seen from less than this share of the views they face lie inside: mouth bags, eye
-# sockets and nostrils have up to 0.15 at their openings, the skin between ear and head 0.1 and
-# more.  They match only what is as near as this (8 mm of 400), as inner lips and lids do; before
-# the shapes agree, a mouth bag finds the cheeks.  With 0.05 the lining of a nose and of eyes came
-# out on a real scan; simulated ones are the same with 0.05 to 0.2.
-_HIDDEN, _HIDDEN_REACH = 0.15, 0.02
+# Vertices seen from less than this share of the views they face lie inside of something or at its
+# mouth: lips, lids and nostrils have 0.15 to 0.3, the skin between ear and head 0.1 and more.  They
+# match only what is as near as this (8 mm of 400) and faces the same way; before the shapes agree,
+# a mouth bag finds the cheeks.  With 0.05, linings of noses and eye sockets come out on real scans;
+# simulated ones are the same with 0.05 to 0.3.
+_HIDDEN, _HIDDEN_REACH = 0.3, 0.02
 # A scan and a template of one unit do not differ more than this: a face beside a bust, not metres
 # beside millimetres.
 _ONE_UNIT = 8.0

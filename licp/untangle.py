@@ -18,9 +18,9 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-# Tangles of our tuning heads are gone after one to eight rounds; those that are not after twelve
-# do not end.
-_ROUNDS = 12
+# Tangles of our tuning heads are gone after one to eight rounds.  What is not after twelve, or has
+# not become better in five, does not end.
+_ROUNDS, _PATIENCE = 12, 5
 # Faces around a tangle that may move or be run into, in rings of neighbours: a push spreads over
 # three of them.
 _RINGS = 6
@@ -121,13 +121,14 @@ def _apart(tangle: "_Tangle", X: Floats) -> Floats:
     """The best of all rounds: fewest crossings, and no more flipped faces than before."""
     best, pairs = X, tangle.pairs(X)
     least, flips = len(pairs), tangle.flips(X)
-    for _ in range(_ROUNDS):
-        if not len(pairs):
+    last = 0
+    for number in range(_ROUNDS):
+        if not len(pairs) or number - last > _PATIENCE:
             break
         X = X + tangle.push(X, pairs)
         pairs = tangle.pairs(X)
         if len(pairs) < least and tangle.flips(X) <= flips:
-            best, least = X, len(pairs)
+            best, least, last = X, len(pairs), number
     return best
 
 
