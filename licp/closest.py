@@ -665,12 +665,28 @@ class Border:
         barycentric : (q, 3) float
             Coordinates up to 1e-9 count as zero.
         """
-        f = np.asarray(face, np.int64)
-        inside = np.asarray(barycentric, np.float64) > 1e-9
-        on_side = (self._opposite[f] & ~inside).any(1)
-        at_corner = (self._corners[f] & inside).any(1) & (inside.sum(1) == 1)
-        flags: Bools = (on_side | at_corner) & (f >= 0)
+        f = np.ascontiguousarray(face, np.int64)
+        bary = np.ascontiguousarray(barycentric, np.float64)
+        flags: Bools = _on_border(*map(_frozen, (f, bary, self._opposite, self._corners)))
         return flags
+
+
+@njit(cache=True, nogil=True)
+def _on_border(face: Any, bary: Any, opposite: Any, corners: Any) -> Any:
+    flags = np.zeros(len(face), np.bool_)
+    for i in range(len(face)):
+        f = face[i]
+        if f < 0:
+            continue
+        inside, corner = 0, False
+        for k in range(3):
+            if bary[i, k] > 1e-9:
+                inside += 1
+                corner |= corners[f, k]
+            else:
+                flags[i] |= opposite[f, k]
+        flags[i] |= corner and inside == 1
+    return flags
 
 
 def _tree_of(vertices: ArrayLike, faces: ArrayLike, tree: TriangleTree | None) -> TriangleTree:

@@ -290,7 +290,8 @@ class StageMatcher:
             beyond = walk_nearest(vertices, at, fine.vertices, fine.neighbours)
             on_border |= fine.at_border[beyond]
         cosine = np.clip(np.einsum("ij,ij->i", normals, facing), -1.0, 1.0)
-        residual = np.linalg.norm(points - vertices, axis=1)
+        gap = points - vertices
+        residual = np.sqrt(np.einsum("ij,ij->i", gap, gap))
 
         state = np.full(len(vertices), State.MATCHED, np.uint8)
         state[residual > stage.distance_gate] = State.DISTANCE

@@ -152,12 +152,13 @@ class Level:
         """Energy, matched part, median residual and step of one iteration."""
         matched = matches.state == State.MATCHED
         on = matched & self.traits.free
-        squared = ((matches.points[on] - X[on]) ** 2).sum(1)
+        gap = (matches.points - X)[on]
+        squared = np.einsum("ij,ij->i", gap, gap)
         return (
             bending + float(self.traits.trust[on] @ squared),
             float(self.mass[matched].sum() / self.mass.sum()),
             float(np.sqrt(np.median(squared))) if len(squared) else 0.0,
-            float(np.sqrt(self.mass @ (d**2).sum(1) / self.mass.sum())),
+            float(np.sqrt(self.mass @ np.einsum("ij,ij->i", d, d) / self.mass.sum())),
         )
 
 

@@ -47,7 +47,7 @@ def visible_share(vertices: Floats, faces: Ints) -> Floats:
     >>> share[:162].min() > 0.9, share[162:].max()
     (True, 0.0)
     """
-    normals = vertex_normals(vertices, faces)
+    normals, columns = vertex_normals(vertices, faces), np.ascontiguousarray(vertices.T)
     k = np.arange(_PAIRS) + 0.5
     z = 1.0 - k / _PAIRS
     turn = np.pi * (1.0 + np.sqrt(5.0)) * k
@@ -57,29 +57,29 @@ def visible_share(vertices: Floats, faces: Ints) -> Floats:
     for view in np.stack([ring * np.cos(turn), ring * np.sin(turn), z], 1):
         right = np.cross(view, (1.0, 0.0, 0.0) if abs(view[0]) < 0.9 else (0.0, 1.0, 0.0))
         right /= np.linalg.norm(right)
-        P = vertices @ np.stack([right, np.cross(view, right), view], 1)
-        P -= P.min(0)
-        P *= (_PIXELS - 1) / (P[:, :2].max() or 1.0)
-        front, back = _depth_images(P, faces, _PIXELS)
+        P = np.stack([right, np.cross(view, right), view]) @ columns
+        P -= P.min(axis=1, keepdims=True)
+        P *= (_PIXELS - 1) / (P[:2].max() or 1.0)
+        front, back = _depth_images(*P, faces, _PIXELS)
         cosine = normals @ view
-        pixel = P[:, :2].round().astype(np.int64)
-        at = pixel[:, 0] * _PIXELS + pixel[:, 1]
+        x, y = P[:2].round().astype(np.int64)
+        at = x * _PIXELS + y
         faced += np.abs(cosine)
-        before = P[:, 2] >= front.ravel()[at] - _SLACK
-        behind = P[:, 2] <= back.ravel()[at] + _SLACK
+        before = P[2] >= front.ravel()[at] - _SLACK
+        behind = P[2] <= back.ravel()[at] + _SLACK
         seen += np.abs(cosine) * np.where(cosine > 0, before, behind)
     return np.where(faced > 0, seen / np.where(faced > 0, faced, 1.0), 1.0)
 
 
 @njit(cache=True, nogil=True)
-def _depth_images(P: Any, F: Any, size: int) -> Any:
+def _depth_images(X: Any, Y: Any, Z: Any, F: Any, size: int) -> Any:
     """Greatest and least depth of the faces at each pixel centre."""
     front = np.full((size, size), -np.inf)
     back = np.full((size, size), np.inf)
     for f in range(F.shape[0]):
-        ax, ay, az = P[F[f, 0], 0], P[F[f, 0], 1], P[F[f, 0], 2]
-        bx, by, bz = P[F[f, 1], 0], P[F[f, 1], 1], P[F[f, 1], 2]
-        cx, cy, cz = P[F[f, 2], 0], P[F[f, 2], 1], P[F[f, 2], 2]
+        ax, ay, az = X[F[f, 0]], Y[F[f, 0]], Z[F[f, 0]]
+        bx, by, bz = X[F[f, 1]], Y[F[f, 1]], Z[F[f, 1]]
+        cx, cy, cz = X[F[f, 2]], Y[F[f, 2]], Z[F[f, 2]]
         area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
         if area == 0.0:
             continue
