@@ -1,6 +1,5 @@
-"""What this installation runs on, and what would make it faster."""
+"""What this installation runs on."""
 
-import importlib
 import importlib.metadata
 import os
 import platform
@@ -19,12 +18,6 @@ __all__ = ["describe", "installation"]
 
 _PACKAGES = ("numpy", "scipy", "numba", "trimesh", "scikit-sparse")
 
-_HOW_CHOLMOD = (
-    "CHOLMOD factorises faster.  Debian, Ubuntu: apt-get install libsuitesparse-dev "
-    'libopenblas-dev, then pip install "licp[cholmod]"; conda: conda install -c conda-forge '
-    "scikit-sparse"
-)
-
 
 def installation() -> dict[str, Any]:
     """Versions, processors, BLAS libraries, solver back end and compiled kernels.
@@ -34,13 +27,13 @@ def installation() -> dict[str, Any]:
     dict
         Plain values, ready for JSON: ``licp``, ``python``, ``platform``, ``packages`` (version or
         None), ``processors`` (``total``, ``usable``), ``blas`` (list of ``library``, ``version``,
-        ``threads``, ``path``), ``backend`` (``active``, ``available``, ``advice``) and ``kernels``
+        ``threads``, ``path``), ``backend`` (``active``, ``available``) and ``kernels``
         (``folders``, ``compiled``, ``total``).
 
     Examples
     --------
-    >>> installation()["backend"]["active"] in ("cholmod", "scipy")
-    True
+    >>> installation()["backend"]["active"]
+    'numba'
     """
     available = backends()  # loads CHOLMOD, and with it the BLAS that it is linked to
     blas = [
@@ -63,7 +56,6 @@ def installation() -> dict[str, Any]:
         "backend": {
             "active": available[0],
             "available": list(available),
-            "advice": _advice(available[0]),
         },
         "kernels": _kernels(),
     }
@@ -81,15 +73,13 @@ def describe(info: dict[str, Any]) -> str:
             ("BLAS", f"{b['library']} {b['version'] or '?'}, {b['threads']} threads, {b['path']}")
             for b in info["blas"]
         ),
-        ("back end", backend["active"]),
+        ("back ends", ", ".join(backend["available"])),
         (
             "kernels",
             f"{kernels['compiled']} of {kernels['total']} compiled, in "
             + (", ".join(kernels["folders"]) or "no folder"),
         ),
     ]
-    if backend["advice"]:
-        rows.append(("advice", backend["advice"]))
     return "\n".join(f"{name:14s} {value}" for name, value in rows)
 
 
@@ -98,17 +88,6 @@ def _version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _advice(active: str) -> str | None:
-    if active != "cholmod":
-        try:
-            importlib.import_module("sksparse.cholmod")
-        except ModuleNotFoundError:
-            return _HOW_CHOLMOD
-        except (ImportError, OSError) as error:
-            return f"scikit-sparse is installed but does not work ({error}).  {_HOW_CHOLMOD}"
-    return None
 
 
 def _kernels() -> dict[str, Any]:

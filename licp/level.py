@@ -46,7 +46,7 @@ class Level:
     traits : Traits
     controls, radius : int, float
         Of :class:`licp.restshape.LocalSimilarities`; no controls, no following rest shape.
-    backend : {"cholmod", "scipy"}, optional
+    backend : {"numba", "cholmod", "scipy"}, optional
 
     Attributes
     ----------

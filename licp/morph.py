@@ -116,8 +116,8 @@ class Morpher:
     regions : Regions or mapping of str to (k,) int, optional
         Named vertex subsets, for a schedule whose stages have ``sets``: a vertex matches only scan
         that may be of the same set.
-    backend : {"cholmod", "scipy"}, optional
-        The faster one that is installed.
+    backend : {"numba", "cholmod", "scipy"}, optional
+        Of the solver; "numba" if not given.
 
     Raises
     ------

@@ -83,7 +83,7 @@ class MorphResult:
     stopped : bool
         The callback ended the run.
     backend : str
-        "cholmod" or "scipy".
+        "numba", "cholmod" or "scipy".
     threads : int
     seconds : dict
         Wall time of each phase.

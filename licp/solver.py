@@ -1,7 +1,7 @@
 """Sparse symmetric positive definite systems: factors, and a solver that keeps them.
 
 `Analysis` orders and analyses a sparsity pattern once, `Analysis.factorize` makes a `Factor` from
-numbers, with CHOLMOD where scikit-sparse is installed and SciPy's LU otherwise.
+numbers: one of our own (:mod:`licp.cholesky`), of CHOLMOD or of SciPy.
 `ElasticSystem` prepares the thin-plate matrices of one template, and an `ElasticSolver` solves a
 sequence of them with few factorisations, none of them of a thin plate: those of a membrane do.
 """
@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
+from licp.cholesky import LdlPattern
 from licp.errors import InputError, SolverError
 from licp.ordering import nested_dissection
 
@@ -30,7 +31,7 @@ __all__ = [
     "default_backend",
 ]
 
-Backend = Literal["cholmod", "scipy"]
+Backend = Literal["numba", "cholmod", "scipy"]
 
 # Rows of K sum to zero only to rounding, so a component whose weights sum to q times the machine
 # epsilon times alpha times the trace of K is solved to about 0.3 / q (measured, both back
@@ -58,7 +59,7 @@ _FRESH_LIMIT = 200
 
 
 class _Numeric(Protocol):
-    """A numeric factor of a matrix in its natural order."""
+    """A numeric factor of a matrix in its natural order, for right-hand sides (n, k)."""
 
     def solve(self, B: NDArray[np.float64]) -> NDArray[np.float64]: ...
 
@@ -138,41 +139,44 @@ class _CholmodNumeric:
     def solve(self, B: NDArray[np.float64]) -> NDArray[np.float64]:
         with self._lock:
             try:
-                return np.asarray(self._solve(B))
+                return np.ascontiguousarray(self._solve(np.asfortranarray(B)))
             except self._errors as error:
                 raise SolverError(f"CHOLMOD: {error}") from error
 
 
 def backends() -> tuple[Backend, ...]:
-    """Back ends that work here, best first; "scipy" is always among them.
+    """Back ends that work here, best first; "numba" and "scipy" are always among them.
 
     Returns
     -------
-    tuple of {"cholmod", "scipy"}
+    tuple of {"numba", "cholmod", "scipy"}
 
     Examples
     --------
-    >>> "scipy" in backends()
-    True
+    >>> backends()[0]
+    'numba'
     """
     try:
         from sksparse import cholmod  # noqa: F401
     except (ImportError, OSError):  # OSError: the shared libraries of SuiteSparse are broken
-        return ("scipy",)
-    return ("cholmod", "scipy")
+        return ("numba", "scipy")
+    return ("numba", "cholmod", "scipy")
 
 
 def default_backend() -> Backend:
-    """Return "cholmod" if scikit-sparse can be imported, otherwise "scipy".
+    """Return "numba".
+
+    With 11k vertices it factorises a membrane in 0.65 times the time of CHOLMOD and a quarter of
+    that of SciPy, with 180k in 0.75 and 0.8; and other threads go on meanwhile.
 
     Returns
     -------
-    {"cholmod", "scipy"}
+    {"numba"}
 
     Examples
     --------
-    >>> default_backend() == backends()[0]
-    True
+    >>> default_backend()
+    'numba'
     """
     return backends()[0]
 
@@ -197,7 +201,7 @@ class Analysis:
     """Ordering and symbolic analysis of one symmetric sparsity pattern.  Immutable, shareable.
 
     The matrix is permuted by nested dissection and scaled to unit diagonal before it is
-    factorised, with either back end, so both see the same numbers and pivots can be judged.
+    factorised, with any back end, so all see the same numbers and pivots can be judged.
 
     Parameters
     ----------
@@ -205,7 +209,7 @@ class Analysis:
         Only its pattern counts: symmetric, and every diagonal entry stored.
     coordinates : (n, 3) array_like of float, optional
         Positions of the unknowns, for a better ordering (see `nested_dissection`).
-    backend : {"cholmod", "scipy"}, optional
+    backend : {"numba", "cholmod", "scipy"}, optional
         `default_backend()` if not given.
 
     Raises
@@ -232,12 +236,12 @@ class Analysis:
     ) -> None:
         available = backends()
         self.backend: Backend = available[0] if backend is None else backend
-        if self.backend not in ("cholmod", "scipy"):
-            raise InputError(f'backend must be "cholmod" or "scipy", not {backend!r}')
+        if self.backend not in ("numba", "cholmod", "scipy"):
+            raise InputError(f'backend must be "numba", "cholmod" or "scipy", not {backend!r}')
         if self.backend not in available:
             raise InputError(
                 'backend "cholmod" needs scikit-sparse (pip install "licp[cholmod]") and '
-                'SuiteSparse; backend="scipy" needs nothing'
+                'SuiteSparse; backend="numba" needs nothing'
             )
         if not (sparse.issparse(A) and A.format == "csc" and A.shape[0] == A.shape[1]):
             raise InputError("A must be a square sparse array in CSC format")
@@ -263,7 +267,7 @@ class Analysis:
             raise InputError(f"A stores no diagonal entry in row {lacking[0]}")
 
         permuted = sparse.csc_array(numbered[self.permutation][:, self.permutation])
-        if self.backend == "cholmod":
+        if self.backend != "scipy":
             permuted = sparse.csc_array(sparse.tril(permuted, format="csc"))
         permuted.sort_indices()
         self._source = (permuted.data - 1).astype(np.int32)
@@ -276,7 +280,11 @@ class Analysis:
             shape=A.shape,
         )
         self._pattern = pattern
-        self._symbolic: _Symbolic = _Cholmod(pattern) if self.backend == "cholmod" else _SuperLU()
+        self._symbolic: _Symbolic
+        if self.backend == "numba":
+            self._symbolic = LdlPattern(pattern)
+        else:
+            self._symbolic = _Cholmod(pattern) if self.backend == "cholmod" else _SuperLU()
 
     @property
     def n(self) -> int:
@@ -324,31 +332,29 @@ class Analysis:
 
 
 @numba.njit(cache=True, nogil=True)
-def _gather_columns(
+def _gather_rows(
     B: NDArray[np.float64], permutation: NDArray[np.int64], scale: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Rows of B (n, k) in the order of a factor, scaled, as (k, n)."""
-    n, columns = B.shape
-    out = np.empty((columns, n))
-    for i in range(n):
+    """Rows of B (n, k) in the order of a factor, scaled."""
+    out = np.empty_like(B)
+    for i in range(len(B)):
         j = permutation[i]
-        for c in range(columns):
-            out[c, i] = scale[j] * B[j, c]
+        for c in range(B.shape[1]):
+            out[i, c] = scale[j] * B[j, c]
     return out
 
 
 @numba.njit(cache=True, nogil=True)
-def _scatter_columns(
+def _scatter_rows(
     Y: NDArray[np.float64], permutation: NDArray[np.int64], scale: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], bool]:
-    """What takes the way back of `_gather_columns`, and whether it is finite."""
-    columns, n = Y.shape
-    out = np.empty((n, columns))
+    """What takes the way back of `_gather_rows`, and whether it is finite."""
+    out = np.empty_like(Y)
     total = 0.0
-    for i in range(n):
+    for i in range(len(Y)):
         j = permutation[i]
-        for c in range(columns):
-            out[j, c] = scale[j] * Y[c, i]
+        for c in range(Y.shape[1]):
+            out[j, c] = scale[j] * Y[i, c]
             total += 0.0 * out[j, c]
     return out, total == 0.0
 
@@ -382,8 +388,7 @@ class Factor:
         SolverError
             The solution is not finite.
         """
-        columns = self._columns(B, self._scale)
-        return self._rows(self._numeric.solve(columns.T).T, self._scale).reshape(B.shape)
+        return self._back(self._numeric.solve(self._forth(B, self._scale)), self._scale, B)
 
     def solve_twice(
         self, between: NDArray[np.float64], around: NDArray[np.float64], B: NDArray[np.float64]
@@ -408,26 +413,25 @@ class Factor:
         """
         scale = around * self._scale
         inner = (between * self._scale**2)[self._permutation, None]
-        half = self._numeric.solve(self._columns(B, scale).T)
-        half = np.asfortranarray(inner * half)
-        return self._rows(self._numeric.solve(half).T, scale).reshape(B.shape)
+        half = inner * self._numeric.solve(self._forth(B, scale))
+        return self._back(self._numeric.solve(half), scale, B)
 
-    def _columns(self, B: NDArray[np.float64], scale: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _forth(self, B: NDArray[np.float64], scale: NDArray[np.float64]) -> NDArray[np.float64]:
         n = len(self._permutation)
         if B.ndim not in (1, 2) or len(B) != n:
             raise InputError(f"B must have shape ({n},) or ({n}, k), not {B.shape}")
         rows = np.ascontiguousarray(B, dtype=np.float64).reshape(n, -1)
-        columns: NDArray[np.float64] = _gather_columns(rows, self._permutation, scale)
-        return columns
+        forth: NDArray[np.float64] = _gather_rows(rows, self._permutation, scale)
+        return forth
 
-    def _rows(
-        self, columns: NDArray[np.float64], scale: NDArray[np.float64]
+    def _back(
+        self, Y: NDArray[np.float64], scale: NDArray[np.float64], B: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        rows: NDArray[np.float64]
-        rows, finite = _scatter_columns(np.ascontiguousarray(columns), self._permutation, scale)
+        X: NDArray[np.float64]
+        X, finite = _scatter_rows(Y, self._permutation, scale)
         if not finite:
             raise SolverError("the solution is not finite: the matrix is singular to rounding")
-        return rows
+        return X.reshape(B.shape)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -536,7 +540,7 @@ class ElasticSystem:
         Positive; where it is divided by a number, the plate is as many times stiffer.
     coordinates : (n, 3) array_like of float, optional
         Vertex positions, for a better ordering.
-    backend : {"cholmod", "scipy"}, optional
+    backend : {"numba", "cholmod", "scipy"}, optional
         `default_backend()` if not given.
 
     Raises

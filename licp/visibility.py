@@ -60,7 +60,7 @@ def visible_share(vertices: Floats, faces: Ints) -> Floats:
         P = np.stack([right, np.cross(view, right), view]) @ columns
         P -= P.min(axis=1, keepdims=True)
         P *= (_PIXELS - 1) / (P[:2].max() or 1.0)
-        front, back = _depth_images(*P, faces, _PIXELS)
+        front, back = _depth_images(P[0], P[1], P[2], faces, _PIXELS)
         cosine = normals @ view
         x, y = P[:2].round().astype(np.int64)
         at = x * _PIXELS + y

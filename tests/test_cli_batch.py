@@ -24,6 +24,7 @@ from licp import cli
 from licp.batch.fit import FitJob, fit_to_files, load_template_landmarks
 from licp.batch.records import Row
 from licp.landmark_file import load_landmarks
+from licp.solver import default_backend
 from tests import heads
 from tests.test_batch import environment
 
@@ -63,6 +64,7 @@ def write_scan(path: Path, shift: float) -> None:
 
 def command(*more: str, root: str = "scans") -> list[str]:
     base = ["batch", root, "--template", "template.obj", "--out", "out"]
+    base += ["--backend", default_backend()]  # other processes have a default of their own
     return [*base, *([] if "--levels" in more else ["--levels", "4"]), *more]
 
 

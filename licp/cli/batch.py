@@ -73,7 +73,7 @@ _LOOK = 10.0
 @click.option("--rigid", is_flag=True, help="Keep the scale: all are in one unit, of one size.")
 @LEVELS
 @click.option(
-    "--backend", type=click.Choice(["cholmod", "scipy"]), help="[default: the faster one there is]"
+    "--backend", type=click.Choice(["numba", "cholmod", "scipy"]), help="[default: numba]"
 )
 @click.option(
     "--format",

@@ -50,7 +50,7 @@ __all__ = ["morph"]
 @click.option("--threads", type=click.IntRange(1), help="[default: all processors]")
 @LEVELS
 @click.option(
-    "--backend", type=click.Choice(["cholmod", "scipy"]), help="[default: the faster one there is]"
+    "--backend", type=click.Choice(["numba", "cholmod", "scipy"]), help="[default: numba]"
 )
 @click.option(
     "--vertex-data",
