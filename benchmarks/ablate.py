@@ -23,6 +23,7 @@ from benchmarks.measures import measure
 from benchmarks.report import bars, environment, provenance, table, write_json
 from data_fixtures.head import template as made_up_template
 from licp.errors import LicpError
+from licp.intersections import self_intersections
 from licp.schedule import Schedule
 
 __all__ = ["DEFAULT", "VARIANTS", "Ablation", "Variant", "paired"]
@@ -112,6 +113,13 @@ def _stages(count: int) -> Variant:
     return Variant(name, f"{count} stages", lambda _: Schedule.progressive(count))
 
 
+def _tangled(_: Any) -> Any:
+    def as_it_is(rest: Any, fit: Any, known: Any, bends: Any) -> Any:
+        return fit, self_intersections(fit.vertices, fit.faces, fit.triangles)
+
+    return as_it_is
+
+
 def _no_rim(match: Any) -> Any:
     def with_rimless_target(self: Any, *arguments: Any) -> Any:
         target = self._scan.target
@@ -177,8 +185,11 @@ VARIANTS = (
     Variant("normal gate", "`normal_gate=-1`", _each(normal_gate=-1.0)),
     Variant("distance gate", "`distance_gate=1000`", _each(distance_gate=1000.0)),
     Variant(
-        "short reach of hidden vertices", "any reach",
+        "gates of hidden vertices", "those of all others",
         replaced=_constant("licp.morph._HIDDEN_REACH", np.inf),
+    ),
+    Variant(
+        "taking apart what crosses", "it stays", replaced={"licp.morph.untangled": _tangled}
     ),
     Variant("pose refined by features", "0 steps", replaced=_STAY),
     Variant("pose refined by a first bending", "none", replaced=_BEND),
