@@ -23,7 +23,6 @@ from benchmarks.measures import measure
 from benchmarks.report import bars, environment, provenance, table, write_json
 from data_fixtures.head import template as made_up_template
 from licp.errors import LicpError
-from licp.intersections import self_intersections
 from licp.schedule import Schedule
 
 __all__ = ["DEFAULT", "VARIANTS", "Ablation", "Variant", "paired"]
@@ -115,7 +114,7 @@ def _stages(count: int) -> Variant:
 
 def _tangled(_: Any) -> Any:
     def as_it_is(rest: Any, fit: Any, known: Any, bends: Any) -> Any:
-        return fit, self_intersections(fit.vertices, fit.faces, fit.triangles)
+        return fit, None
 
     return as_it_is
 

@@ -408,7 +408,7 @@ class Morpher:
             if tree is not None:
                 tree.result()
             quality = assess_surfaces(
-                rest, fit, ready.full, len(self._rest_crossings), len(crossings), workers
+                rest, fit, ready.full, len(self._rest_crossings), crossings, workers
             )
             watch.lap("assess")
         return MorphResult(

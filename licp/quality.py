@@ -176,8 +176,7 @@ def assess(
     """
     V0, V1, F = _shapes(rest_vertices, vertices, faces)
     scan = Surface(*_shape(scan_vertices, scan_faces))
-    before, after = (len(self_intersections(V, F)) for V in (V0, V1))
-    return assess_surfaces(V0, Surface(V1, F), scan, before, after)
+    return assess_surfaces(V0, Surface(V1, F), scan, len(self_intersections(V0, F)))
 
 
 def assess_surfaces(
@@ -185,7 +184,7 @@ def assess_surfaces(
     fit: Surface,
     scan: Surface,
     rest_self_intersections: int,
-    self_intersections: int,
+    crossings: int | None = None,
     workers: int = 1,
 ) -> Quality:
     """Like :func:`assess`, of surfaces that are there already.
@@ -196,25 +195,31 @@ def assess_surfaces(
         The template before.
     fit, scan : Surface
         The template after, and the scan in the same frame.
-    rest_self_intersections, self_intersections : int
-        Of the template before and after.
+    rest_self_intersections : int
+        Of the template before.
+    crossings : int, optional
+        Self-intersections after, if they are known.
     workers : int
         Threads that share the work.
     """
     V0, V1, F = rest_vertices, fit.vertices, fit.faces
     rest, new, scale = _areas(V0, V1, F)
+    tree = fit.triangles
     parts: tuple[Callable[[], Any], ...] = (
         lambda: _forward(fit, scan, _REACH),
         lambda: _backward(fit, scan, _SAMPLES, _REACH),
+        lambda: len(self_intersections(V1, F, tree)) if crossings is None else crossings,
         lambda: int(flipped_faces(V0, V1, F).sum()),
         lambda: _edge_distortion(V0, V1, fit.edges[0], scale),
     )
-    forward, backward, flipped, distortion = in_threads(lambda part: part(), parts, workers)
+    forward, backward, crossed, flipped, distortion = in_threads(
+        lambda part: part(), parts, workers
+    )
     distances = SurfaceDistances(forward[0], backward[0], forward[1], backward[1])
     return Quality(
         **vars(distances),
         flipped_faces=flipped,
-        self_intersections=self_intersections,
+        self_intersections=crossed,
         rest_self_intersections=rest_self_intersections,
         scale=scale,
         edge_distortion=distortion,

@@ -37,7 +37,9 @@ _VOTES = 15
 _BACK_TO_BACK = 0.7
 
 
-def untangled(rest: Floats, fit: Surface, known: Ints, bends: Bools) -> tuple[Surface, Ints]:
+def untangled(
+    rest: Floats, fit: Surface, known: Ints, bends: Bools
+) -> tuple[Surface, int | None]:
     """Take a fit apart where it runs through itself and did not before, as far as possible.
 
     Parameters
@@ -55,18 +57,17 @@ def untangled(rest: Floats, fit: Surface, known: Ints, bends: Bools) -> tuple[Su
     -------
     Surface
         ``fit`` itself if there is nothing to take apart.
-    (k, 2) int64
-        Pairs of faces that run through each other in it.
+    int or None
+        Pairs of faces that run through each other in it, if they were counted.
     """
     found = self_intersections(fit.vertices, fit.faces, fit.triangles)
     pairs = _added(found, known)
     pairs = pairs[bends[pairs].all(1)]
     if not len(pairs):
-        return fit, found
+        return fit, len(found)
     place = np.cumsum(bends) - 1
     moved = untangle(rest, fit.vertices, fit.faces[bends], place[pairs])
-    apart = Surface(moved, fit.faces)
-    return apart, self_intersections(moved, fit.faces, apart.triangles)
+    return Surface(moved, fit.faces), None
 
 
 def untangle(rest: Floats, vertices: Floats, faces: Ints, crossings: Ints) -> Floats:

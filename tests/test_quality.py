@@ -261,8 +261,8 @@ def test_assess_counts_what_the_fit_added():
     q = assess(two, fit, both, fit, both)
     assert q.rest_self_intersections == 0 and q.self_intersections > 50
     surface = Surface(fit, both)
-    assert assess_surfaces(two, surface, surface, 7, 9) == dataclasses.replace(
-        q, rest_self_intersections=7, self_intersections=9
+    assert assess_surfaces(two, surface, surface, 7) == dataclasses.replace(
+        q, rest_self_intersections=7
     )
 
 

@@ -88,13 +88,12 @@ def test_what_crossed_before_or_may_not_bend_stays() -> None:
     fit, every = Surface(X, F), np.ones(len(F), bool)
     pairs = self_intersections(X, F)
     same, found = untangled(X, fit, pairs, every)
-    assert same is fit and np.array_equal(found, pairs)
+    assert same is fit and found == len(pairs)
     lower = np.arange(len(F)) < len(F) // 2
     same, found = untangled(V, fit, np.empty((0, 2), np.int64), lower)
-    assert same is fit and np.array_equal(found, pairs)
-    apart, found = untangled(V, fit, np.empty((0, 2), np.int64), every)
-    assert len(found) == 0 and np.array_equal(fit.vertices, X)
-    assert not np.array_equal(apart.vertices, X)
+    assert same is fit and found == len(pairs)
+    apart, _ = untangled(V, fit, np.empty((0, 2), np.int64), every)
+    assert len(self_intersections(apart.vertices, F)) == 0 and np.array_equal(fit.vertices, X)
 
 
 def test_lips_of_heads_do_not_cross(shared_data: Path) -> None:
