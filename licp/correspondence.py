@@ -1,9 +1,11 @@
 """Correspondences: which point of the scan each template vertex is drawn to, and how much."""
 
+from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +26,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Feet = tuple[Ints, Floats, Floats, Floats]
+Ends = tuple[Ints, Floats, Floats, Floats, Bools]
 
 
 # Stiffness length below which steps are so short that matches move on by walking: 6 mm of 400.
@@ -211,7 +214,11 @@ class StageMatcher:
         """
         scan = self._scan
         if guess is not None and self.stage.stiffness < _SETTLED:
-            found = walk_nearest(queries, guess, self._space, scan.target.neighbours)
+
+            def walk(queries: Floats, guess: Ints) -> Ints:
+                return walk_nearest(queries, guess, self._space, scan.target.neighbours)
+
+            found = np.concatenate(self._shared_out(walk, queries, guess))
             if territory is not None:  # a walker that leaves its territory stays where it was
                 found = np.where(territory.holds(found), found, guess)
         else:
@@ -228,20 +235,40 @@ class StageMatcher:
         """Where on the triangles around the vertices that were found matches end."""
         target = self._scan.target
         queries = np.hstack([vertices, _LEAN * looks[:, 3:6]])
+        return leaning_feet(
+            queries, near, self._leaning, target.normals, target.faces, *target.incidence
+        )
 
-        def feet(some: slice) -> Feet:
-            return leaning_feet(
-                queries[some],
-                near[some],
-                self._leaning,
-                target.normals,
-                target.faces,
-                *target.incidence,
-            )
+    def _ends(self, vertices: Floats, looks: Floats, near: Ints) -> Ends:
+        """Feet on the scan, and whether they lie on its border or come from beyond it."""
+        scan, target = self._scan, self._scan.target
+        face, barycentric, points, facing = self._feet(vertices, looks, near)
+        # Beyond the rim of a scan the search in feature space finds something inside that looks
+        # alike; the nearest point tells.
+        if scan.fine is None or self.stage.stiffness >= _SETTLED:
+            beyond = walk_nearest(vertices, near, target.vertices, target.neighbours)
+            on_border = target.at_border[beyond]
+            if scan.fine is None:
+                on_border |= target.border.holds(face, barycentric)
+            else:
+                # What stiff stages cannot bend to need not be looked up; thinning leaves slits,
+                # so only vertices tell the border.
+                beside_it = target.at_border[target.faces[face]] | (barycentric <= 0)
+                on_border |= beside_it.all(axis=1)
+        else:
+            fine, beside = scan.fine
+            at = walk_nearest(points, beside[near], fine.vertices, fine.neighbours)
+            fine_face, fine_barycentric, points = fine.project(points, at)
+            on_border = fine.border.holds(fine_face, fine_barycentric)
+            beyond = walk_nearest(vertices, at, fine.vertices, fine.neighbours)
+            on_border |= fine.at_border[beyond]
+        return face, barycentric, points, facing, on_border
 
-        parts = in_threads(feet, slices(len(near), self._scan.workers), self._scan.workers)
-        face, barycentric, points, facing = (np.concatenate(x) for x in zip(*parts, strict=True))
-        return face, barycentric, points, facing
+    def _shared_out(self, do: Callable[..., Any], *rows: NDArray[Any]) -> list[Any]:
+        """What is done with the rows of a few vertices each in threads."""
+        workers = self._scan.workers
+        some = slices(len(rows[0]), workers)
+        return in_threads(lambda part: do(*(array[part] for array in rows)), some, workers)
 
     def match(
         self,
@@ -269,26 +296,10 @@ class StageMatcher:
         near = self._search(looks, territory, guess)
         nowhere = near < 0
         near = np.where(nowhere, 0, near)
-        face, barycentric, points, facing = self._feet(vertices, looks, near)
-        # Beyond the rim of a scan the search in feature space finds something inside that looks
-        # alike; the nearest point tells.
-        if scan.fine is None or stage.stiffness >= _SETTLED:
-            beyond = walk_nearest(vertices, near, target.vertices, target.neighbours)
-            on_border = target.at_border[beyond]
-            if scan.fine is None:
-                on_border |= target.border.holds(face, barycentric)
-            else:
-                # What stiff stages cannot bend to need not be looked up; thinning leaves slits,
-                # so only vertices tell the border.
-                beside_it = target.at_border[target.faces[face]] | (barycentric <= 0)
-                on_border |= beside_it.all(axis=1)
-        else:
-            fine, beside = scan.fine
-            at = walk_nearest(points, beside[near], fine.vertices, fine.neighbours)
-            fine_face, fine_barycentric, points = fine.project(points, at)
-            on_border = fine.border.holds(fine_face, fine_barycentric)
-            beyond = walk_nearest(vertices, at, fine.vertices, fine.neighbours)
-            on_border |= fine.at_border[beyond]
+        parts = self._shared_out(self._ends, vertices, looks, near)
+        face, barycentric, points, facing, on_border = (
+            np.concatenate(columns) for columns in zip(*parts, strict=True)
+        )
         cosine = np.clip(np.einsum("ij,ij->i", normals, facing), -1.0, 1.0)
         gap = points - vertices
         residual = np.sqrt(np.einsum("ij,ij->i", gap, gap))

@@ -154,7 +154,7 @@ class Surface:
         Vertices in one cube whose normals share an octant are averaged, so two skins that
         pass through one cube (lips, an ear and the head behind it) stay apart.
         """
-        low = self.vertices.min(0)
+        low = _least(self.vertices)
         cell = np.floor((self.vertices - low) / spacing).astype(np.int64)
         octant = ((self.normals > 0) @ np.array([1, 2, 4])).astype(np.int64)
         cell[:, 0] = 8 * cell[:, 0] + octant
@@ -176,6 +176,11 @@ class Surface:
         coarse.normals = _unit(_sums(self.normals, group, n)[used])
         coarse.__dict__["at_border"] = (np.bincount(group, self.at_border) > 0)[used]
         return coarse
+
+
+def _least(points: Floats) -> Floats:
+    """Least coordinates (3,); by columns, since a reduction over rows takes ten times as long."""
+    return np.array([x.min() for x in points.T])
 
 
 def _sums(rows: Floats, group: Ints, count: int) -> Floats:
@@ -201,8 +206,8 @@ def spatial_order(points: Floats) -> Ints:
 
     Neighbours in the order are neighbours in space, and the order of the input does not matter.
     """
-    low = points.min(0)
-    extent = float((points.max(0) - low).max()) or 1.0
+    low = _least(points)
+    extent = float((-_least(-points) - low).max()) or 1.0
     cell = ((points - low) * (2**20 / extent)).astype(np.uint64)
     code = np.zeros(len(points), np.uint64)
     for axis in range(3):
