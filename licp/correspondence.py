@@ -63,7 +63,7 @@ class State(IntEnum):
     REGION = 6
     """No scan vertex carries its region label."""
     HIDDEN = 7
-    """It lies inside (mouth bag, eye socket, nostril), where no scanner sees it."""
+    """It lies inside or at the mouth of something, and met nothing near that faces its way."""
 
 
 @dataclass(frozen=True, eq=False)
