@@ -10,7 +10,7 @@ __all__ = ["info"]
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def info(as_json: bool) -> None:
-    """Show versions, processors, BLAS, back end, and what would be faster."""
+    """Show versions, processors, BLAS, back ends and compiled kernels."""
     from licp.info import describe, installation
 
     found = installation()
