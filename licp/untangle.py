@@ -12,7 +12,7 @@ from licp.intersections import self_intersections
 from licp.quality import flipped_faces
 from licp.surface import Surface
 
-__all__ = ["untangle", "untangled"]
+__all__ = ["unfold", "untangle", "untangled"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -37,10 +37,8 @@ _VOTES = 15
 _BACK_TO_BACK = 0.7
 
 
-def untangled(
-    rest: Floats, fit: Surface, known: Ints, bends: Bools
-) -> tuple[Surface, int | None]:
-    """Take a fit apart where it runs through itself and did not before, as far as possible.
+def untangled(rest: Floats, fit: Surface, known: Ints, bends: Bools) -> tuple[Surface, int | None]:
+    """Take a fit apart where it runs through itself and did not before, and unfold flipped faces.
 
     Parameters
     ----------
@@ -63,10 +61,13 @@ def untangled(
     found = self_intersections(fit.vertices, fit.faces, fit.triangles)
     pairs = _added(found, known)
     pairs = pairs[bends[pairs].all(1)]
-    if not len(pairs):
+    faces, place = fit.faces[bends], np.cumsum(bends) - 1
+    moved = fit.vertices
+    if len(pairs):
+        moved = untangle(rest, moved, faces, place[pairs])
+    moved = unfold(rest, moved, faces)
+    if moved is fit.vertices:
         return fit, len(found)
-    place = np.cumsum(bends) - 1
-    moved = untangle(rest, fit.vertices, fit.faces[bends], place[pairs])
     return Surface(moved, fit.faces), None
 
 
@@ -118,6 +119,42 @@ def untangle(rest: Floats, vertices: Floats, faces: Ints, crossings: Ints) -> Fl
     return moved
 
 
+def unfold(rest: Floats, vertices: Floats, faces: Ints) -> Floats:
+    """Move the corners of flipped faces where their neighbours went, if that makes fewer of them.
+
+    Single faces flip where two parts of a fit slide against each other, at the rim of an ear.
+
+    Parameters
+    ----------
+    rest, vertices, faces
+        Of :func:`untangle`; the rest shape turned and scaled as the fit is.
+
+    Returns
+    -------
+    (n, 3) float64
+        ``vertices`` themselves if nothing is flipped.  No part has more crossings than before.
+
+    Examples
+    --------
+    >>> V = np.array([[0, 0, 0], [2, 0, 0], [0, 2, 0], [-2, 0, 0], [0, -2, 0.0]])
+    >>> F = np.array([[0, 1, 2], [0, 2, 3], [0, 3, 4], [0, 4, 1]])
+    >>> unfold(V, V + [[1.1, 1.1, 0]] + np.zeros((5, 3)), F)[0].tolist()
+    [1.1, 1.1, 0.0]
+    >>> unfold(V, np.r_[[[1.1, 1.1, 0]], V[1:]], F)[0].tolist()
+    [0.0, 0.0, 0.0]
+    """
+    flipped = np.flatnonzero(flipped_faces(rest, vertices, faces))
+    if not len(flipped):
+        return vertices
+    moved = vertices.copy()
+    for some, F in _patches(faces, flipped[:, None], len(rest)):
+        tangle, X = _Tangle(rest[some], F), vertices[some]
+        Y = X + tangle.iron(X)
+        if tangle.flips(Y) < tangle.flips(X) and len(tangle.pairs(Y)) <= len(tangle.pairs(X)):
+            moved[some] = Y
+    return moved
+
+
 def _apart(tangle: "_Tangle", X: Floats) -> Floats:
     """The best of all rounds: fewest crossings, and no more flipped faces than before."""
     best, pairs = X, tangle.pairs(X)
@@ -133,18 +170,19 @@ def _apart(tangle: "_Tangle", X: Floats) -> Floats:
     return best
 
 
-def _patches(faces: Ints, crossings: Ints, n: int) -> Iterator[tuple[Ints, Ints]]:
-    """Vertices around crossings that hang together, and the faces by their place among these.
+def _patches(faces: Ints, groups: Ints, n: int) -> Iterator[tuple[Ints, Ints]]:
+    """Vertices around groups of faces (k, 1 or 2) that hang together, and all faces between them.
 
-    What crosses hangs together, however far apart it is along the surface.
+    Those of a group hang together, however far apart they are along the surface.  Faces are by the
+    places of their vertices among these.
     """
     near = np.zeros(n, bool)
-    near[faces[crossings].ravel()] = True
+    near[faces[groups].ravel()] = True
     for _ in range(_RINGS):
         near[faces[near[faces].any(1)].ravel()] = True
     F = faces[near[faces].all(1)]
-    ends = faces[crossings]
-    part = components(np.r_[F, np.c_[ends[:, 0, :2], ends[:, 1, :1]]], n)
+    ends = faces[groups]
+    part = components(np.r_[F, np.c_[ends[:, 0, :2], ends[:, -1, 2:]]], n)
     for k in range(part.max() + 1):
         mine = part == k
         yield np.flatnonzero(mine), (np.cumsum(mine) - 1)[F[mine[F[:, 0]]]]
@@ -179,6 +217,15 @@ class _Tangle:
     def flips(self, X: Floats) -> int:
         """Number of flipped faces."""
         return int(flipped_faces(self.rest, X, self.faces).sum())
+
+    def iron(self, X: Floats) -> Floats:
+        """Displacements (n, 3) that take corners of flipped faces where their neighbours went."""
+        flipped = flipped_faces(self.rest, X, self.faces)
+        corners = np.zeros(len(X), bool)
+        corners[self.faces[flipped].ravel()] = True
+        went = X - self.rest
+        step: Floats = np.where(corners[:, None], self._mean @ went - went, 0.0)
+        return step
 
     def push(self, X: Floats, pairs: Ints) -> Floats:
         """One round: displacements (n, 3) that take the faces of each pair apart."""

@@ -11,7 +11,7 @@ from benchmarks.heads import find_sets
 from licp.intersections import self_intersections
 from licp.quality import flipped_faces
 from licp.surface import Surface
-from licp.untangle import untangle, untangled
+from licp.untangle import unfold, untangle, untangled
 
 Floats = np.ndarray
 Ints = np.ndarray
@@ -55,6 +55,22 @@ def test_sheets_come_apart_on_their_own_sides(facing: bool) -> None:
     rim = (np.abs(V[:, :2] - (N - 1) / 2) > 10).any(axis=1)
     assert (moved[rim] == 0).all()
     assert (np.abs(Y - X)[:, :2].max(axis=0) < 0.25).all()
+
+
+def test_flipped_faces_are_unfolded() -> None:
+    V, F = sheets(3.0, True)
+    X = bulged(V, 1.0)
+    torn = 12 * N + 12
+    X[torn, :2] += [1.4, 0.3]  # across the next vertex
+    before = int(flipped_faces(V, X, F).sum())
+    Y = unfold(V, X, F)
+    assert before > 0 and not flipped_faces(V, Y, F).any()
+    assert np.linalg.norm(Y[torn] - bulged(V, 1.0)[torn]) < 0.5
+    assert len(self_intersections(Y, F)) == 0
+    far = (np.abs(V - V[torn])[:, :2] > 2.5).any(axis=1)
+    assert np.array_equal(Y[far], X[far])
+    same = bulged(V, 1.0)
+    assert unfold(V, same, F) is same
 
 
 def test_unit_and_pose_do_not_matter() -> None:
