@@ -112,13 +112,6 @@ def _stages(count: int) -> Variant:
     return Variant(name, f"{count} stages", lambda _: Schedule.progressive(count))
 
 
-def _tangled(_: Any) -> Any:
-    def as_it_is(rest: Any, fit: Any, known: Any, bends: Any) -> Any:
-        return fit, None
-
-    return as_it_is
-
-
 def _no_rim(match: Any) -> Any:
     def with_rimless_target(self: Any, *arguments: Any) -> Any:
         target = self._scan.target
@@ -160,6 +153,9 @@ _STAY: dict[str, Replacement] = {
 _BEND: dict[str, Replacement] = {
     "licp.morph.Morpher._bend_roughly": lambda _: lambda self, *_: None
 }
+_TANGLED: dict[str, Replacement] = {
+    "licp.morph.untangled": lambda _: lambda rest, fit, *_: (fit, None)
+}
 
 
 def _constant(name: str, value: float) -> Mapping[str, Replacement]:
@@ -187,9 +183,7 @@ VARIANTS = (
         "gates of hidden vertices", "those of all others",
         replaced=_constant("licp.morph._HIDDEN_REACH", np.inf),
     ),
-    Variant(
-        "taking apart what crosses", "it stays", replaced={"licp.morph.untangled": _tangled}
-    ),
+    Variant("taking apart what crosses", "it stays", replaced=_TANGLED),
     Variant("pose refined by features", "0 steps", replaced=_STAY),
     Variant("pose refined by a first bending", "none", replaced=_BEND),
     Variant("both refinements of the pose", "global search only", replaced=_STAY | _BEND),

@@ -362,28 +362,31 @@ def _around(query: Any, own: int, S: Any, F: Any, indptr: Any, indices: Any) -> 
         qq += (query[k] - S[own, k]) ** 2
     for j in range(indptr[own], indptr[own + 1]):
         _, b, c = _next(F, indices[j], own)
-        bb, bc, cc, bq, cq = 0.0, 0.0, 0.0, 0.0, 0.0
-        for k in range(3):
-            s, t, r = S[b, k] - S[own, k], S[c, k] - S[own, k], query[k] - S[own, k]
-            bb += s * s
-            bc += s * t
-            cc += t * t
-            bq += s * r
-            cq += t * r
-        m, n, less = _lowest(bb, bc, cc, bq, cq)
+        products = _products(query, S, own, b, c, 0, (0.0, 0.0, 0.0, 0.0, 0.0))
+        m, n, less = _lowest(*products)
         if less < near:
             f, v, w, near = indices[j], m, n, less
-        for k in range(3, 6):
-            s, t, r = S[b, k] - S[own, k], S[c, k] - S[own, k], query[k] - S[own, k]
-            bb += s * s
-            bc += s * t
-            cc += t * t
-            bq += s * r
-            cq += t * r
-        m, n, less = _lowest(bb, bc, cc, bq, cq)
+        m, n, less = _lowest(*_products(query, S, own, b, c, 3, products))
         if less < alike:
             g, x, y, alike = indices[j], m, n, less
     return f, v, w, max(qq + near, 0.0), g, x, y
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _products(query: Any, S: Any, own: int, b: int, c: int, first: int, others: Any) -> Any:
+    """Products of the sides to b and c and the query, seen from a vertex, in three dimensions.
+
+    Those in ``others`` are added.
+    """
+    bb, bc, cc, bq, cq = others
+    for k in range(first, first + 3):
+        s, t, r = S[b, k] - S[own, k], S[c, k] - S[own, k], query[k] - S[own, k]
+        bb += s * s
+        bc += s * t
+        cc += t * t
+        bq += s * r
+        cq += t * r
+    return bb, bc, cc, bq, cq
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

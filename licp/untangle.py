@@ -10,7 +10,7 @@ from scipy.spatial import KDTree
 from licp.geometry import components, edges, vertex_normals
 from licp.intersections import self_intersections
 from licp.quality import flipped_faces
-from licp.surface import Surface
+from licp.surface import Surface, _sums
 
 __all__ = ["unfold", "untangle", "untangled"]
 
@@ -54,7 +54,7 @@ def untangled(rest: Floats, fit: Surface, known: Ints, bends: Bools) -> tuple[Su
     Returns
     -------
     Surface
-        ``fit`` itself if there is nothing to take apart.
+        ``fit`` itself if nothing was moved.
     int or None
         Pairs of faces that run through each other in it, if they were counted.
     """
@@ -66,7 +66,7 @@ def untangled(rest: Floats, fit: Surface, known: Ints, bends: Bools) -> tuple[Su
     if len(pairs):
         moved = untangle(rest, moved, faces, place[pairs])
     moved = unfold(rest, moved, faces)
-    if moved is fit.vertices:
+    if np.array_equal(moved, fit.vertices):
         return fit, len(found)
     return Surface(moved, fit.faces), None
 
@@ -149,8 +149,10 @@ def unfold(rest: Floats, vertices: Floats, faces: Ints) -> Floats:
     moved = vertices.copy()
     for some, F in _patches(faces, flipped[:, None], len(rest)):
         tangle, X = _Tangle(rest[some], F), vertices[some]
-        Y = X + tangle.iron(X)
-        if tangle.flips(Y) < tangle.flips(X) and len(tangle.pairs(Y)) <= len(tangle.pairs(X)):
+        folded = tangle.flipped(X)
+        Y = X + tangle.iron(X, folded)
+        fewer = tangle.flipped(Y).sum() < folded.sum()
+        if fewer and len(tangle.pairs(Y)) <= len(tangle.pairs(X)):
             moved[some] = Y
     return moved
 
@@ -158,14 +160,14 @@ def unfold(rest: Floats, vertices: Floats, faces: Ints) -> Floats:
 def _apart(tangle: "_Tangle", X: Floats) -> Floats:
     """The best of all rounds: fewest crossings, and no more flipped faces than before."""
     best, pairs = X, tangle.pairs(X)
-    least, flips = len(pairs), tangle.flips(X)
+    least, flips = len(pairs), tangle.flipped(X).sum()
     last = 0
     for number in range(_ROUNDS):
         if not len(pairs) or number - last > _PATIENCE:
             break
         X = X + tangle.push(X, pairs)
         pairs = tangle.pairs(X)
-        if len(pairs) < least and tangle.flips(X) <= flips:
+        if len(pairs) < least and tangle.flipped(X).sum() <= flips:
             best, least, last = X, len(pairs), number
     return best
 
@@ -214,13 +216,12 @@ class _Tangle:
         """Crossings that the rest shape does not have."""
         return _added(self_intersections(X, self.faces), self._known)
 
-    def flips(self, X: Floats) -> int:
-        """Number of flipped faces."""
-        return int(flipped_faces(self.rest, X, self.faces).sum())
+    def flipped(self, X: Floats) -> Bools:
+        """Faces (m,) that have turned over."""
+        return flipped_faces(self.rest, X, self.faces)
 
-    def iron(self, X: Floats) -> Floats:
+    def iron(self, X: Floats, flipped: Bools) -> Floats:
         """Displacements (n, 3) that take corners of flipped faces where their neighbours went."""
-        flipped = flipped_faces(self.rest, X, self.faces)
         corners = np.zeros(len(X), bool)
         corners[self.faces[flipped].ravel()] = True
         went = X - self.rest
@@ -239,8 +240,7 @@ class _Tangle:
         at = np.r_[below, above].ravel()
         pushes = np.bincount(at, moves.ravel() != 0.0, minlength=len(X))[:, None]
         each = (moves[:, :, None] * np.r_[up, up][:, None]).reshape(-1, 3)
-        total = np.stack([np.bincount(at, x, minlength=len(X)) for x in each.T], axis=1)
-        step: Floats = total / np.maximum(pushes, 1.0)
+        step: Floats = _sums(each, at, len(X)) / np.maximum(pushes, 1.0)
         length = np.linalg.norm(step, axis=1, keepdims=True)
         step *= np.minimum(1.0, _STRIDE * self._edge / np.maximum(length, 1e-300))
         own = np.where(pushes > 0, _KEPT, 0.0)

@@ -12,6 +12,7 @@ from licp.intersections import self_intersections
 from licp.quality import flipped_faces
 from licp.surface import Surface
 from licp.untangle import unfold, untangle, untangled
+from tests.test_quality import grid
 
 Floats = np.ndarray
 Ints = np.ndarray
@@ -20,11 +21,7 @@ N = 25
 
 def sheets(gap: float, facing: bool) -> tuple[Floats, Ints]:
     """Two square sheets of unit spacing, one ``gap`` above the other, facing or back to back."""
-    x, y = (k.ravel() for k in np.meshgrid(np.arange(float(N)), np.arange(float(N))))
-    low = np.stack([x, y, 0 * x], axis=1)
-    at = np.arange(N * N).reshape(N, N)
-    a, b, c, d = (k.ravel() for k in (at[:-1, :-1], at[:-1, 1:], at[1:, 1:], at[1:, :-1]))
-    up = np.r_[np.c_[a, b, c], np.c_[a, c, d]]
+    low, up = grid(N, 0.0, N - 1.0)
     lower, upper = (up, up[:, ::-1]) if facing else (up[:, ::-1], up)
     return np.r_[low, low + np.array([0.13, 0.21, gap])], np.r_[lower, upper + N * N]
 

@@ -20,7 +20,7 @@ from licp.batch.fit import FitJob, fit_to_files, load_template_landmarks
 from licp.batch.records import Records, manifest
 from licp.batch.sources import Source, folder_meshes, folder_sources, headspace_sources
 from licp.cli.group import EPILOG, SOME_FAILED
-from licp.cli.outputs import FILE, LEVELS, REGIONS, chosen_schedule
+from licp.cli.outputs import BACKEND, FILE, LEVELS, REGIONS, chosen_schedule
 from licp.errors import DatasetError, DatasetWarning, InputError
 from licp.headspace import Headspace
 from licp.io import load_mesh
@@ -72,9 +72,7 @@ _LOOK = 10.0
 @REGIONS
 @click.option("--rigid", is_flag=True, help="Keep the scale: all are in one unit, of one size.")
 @LEVELS
-@click.option(
-    "--backend", type=click.Choice(["numba", "cholmod", "scipy"]), help="[default: numba]"
-)
+@BACKEND
 @click.option(
     "--format",
     "ending",

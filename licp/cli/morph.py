@@ -7,6 +7,7 @@ import click
 
 from licp.cli.group import EPILOG
 from licp.cli.outputs import (
+    BACKEND,
     FILE,
     LEVELS,
     REGIONS,
@@ -49,9 +50,7 @@ __all__ = ["morph"]
 @click.option("--rigid", is_flag=True, help="Keep the scale: both are in one unit, of one size.")
 @click.option("--threads", type=click.IntRange(1), help="[default: all processors]")
 @LEVELS
-@click.option(
-    "--backend", type=click.Choice(["numba", "cholmod", "scipy"]), help="[default: numba]"
-)
+@BACKEND
 @click.option(
     "--vertex-data",
     is_flag=True,

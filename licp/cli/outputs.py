@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import get_args
 
 import click
 from tqdm import tqdm
@@ -18,8 +19,10 @@ from licp.morph import Iteration
 from licp.regions import Regions
 from licp.result import MorphResult
 from licp.schedule import Schedule
+from licp.solver import Backend, default_backend
 
 __all__ = [
+    "BACKEND",
     "FILE",
     "LEVELS",
     "REGIONS",
@@ -37,6 +40,11 @@ LEVELS = click.option(
     "--levels",
     type=click.IntRange(1),
     help=f"Stages of the schedule.  [default: {len(Schedule.progressive())}]",
+)
+BACKEND = click.option(
+    "--backend",
+    type=click.Choice(get_args(Backend)),
+    help=f"[default: {default_backend()}]",
 )
 REGIONS = click.option(
     "--regions", type=FILE, help='JSON {"name": [vertices of the template], ...}.'
