@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from scipy.spatial import KDTree
 
+from licp.feature_tree import FeatureTree, Looks
 from licp.features import HeatCurvature
 from licp.geometry import vertex_areas
 from licp.similarity import Similarity, fit_similarity, similarities_of_moments
-from licp.surface import Surface, even_subset, nearest
+from licp.surface import Surface, even_subset
 from licp.threads import Share, sharing, slices
 
 __all__ = ["Cloud", "agreement", "align_globally", "grip", "refine_alignment"]
@@ -44,6 +44,8 @@ _NORMAL_WEIGHT = 0.4
 _CURVATURE_SCALES = (0.06, 0.12, 0.25)
 _CURVATURE_WEIGHT = 1.0
 
+# Weights of normals and curvature in the refinement: 40 mm and 64 mm a unit, of 400.
+_LIKENESS = (0.1, 0.16)
 # Feature distance at which pairs lose their say in the refinement, 40 mm of 400: parts that the
 # scan lacks must not pull.
 _LIKE = 0.1
@@ -402,11 +404,9 @@ def grip(features: Floats) -> Floats:
 
 
 def refine_alignment(
-    vertices: Floats,
-    normals: Floats,
-    features: Floats,
+    looks: Looks,
     target: Surface,
-    target_features: Floats,
+    tree: FeatureTree,
     *,
     usable: NDArray[np.bool_] | None = None,
     with_scale: bool = True,
@@ -420,12 +420,13 @@ def refine_alignment(
 
     Parameters
     ----------
-    vertices, normals : (n, 3) float64
-        Points of the template near the scan, spread evenly, in parts of the template's size.
-    features, target_features : (n, k), (s, k) float64
-        :class:`licp.features.HeatCurvature` of both.
+    looks : Looks
+        Points of the template near the scan, spread evenly, in parts of the template's size, with
+        :class:`licp.features.HeatCurvature`.
     target : Surface
         The scan in the template's frame.
+    tree : FeatureTree
+        Of the same looks of the scan's vertices.
     usable : (s,) bool, optional
         Scan vertices that may be matched.
     with_scale : bool
@@ -435,22 +436,20 @@ def refine_alignment(
     workers : int
         Threads of the search.
     """
-    space = _likeness(target.vertices, target.normals, target_features)
-    index = KDTree(space, leafsize=16, balanced_tree=False)
     allowed = ~target.at_border if usable is None else usable & ~target.at_border
-    held = grip(features)
+    held = grip(looks.curvature)
     move = Similarity.identity()
     for left in reversed(range(steps)):
-        X, N = move.apply(vertices), move.rotate(normals)
-        d, j = nearest(index, _likeness(X, N, features), workers)
-        facing = np.einsum("ij,ij->i", N, target.normals[j]) > 0.5
+        here = looks.moved(move)
+        d, j = tree.nearest(here, *_LIKENESS, workers)
+        facing = np.einsum("ij,ij->i", here.normals, target.normals[j]) > 0.5
         weight = np.where(allowed[j] & facing, held * _belief(d, _LIKE) ** 2, 0.0)
         if np.count_nonzero(weight) < 4:
             break
         # Matches move along, so each step would take back only a third of what is left.
         further = _FURTHER if left else 1.0
-        goal = X + further * (target.vertices[j] - X)
-        move = fit_similarity(vertices, goal, weight, with_scale)
+        goal = here.points + further * (target.vertices[j] - here.points)
+        move = fit_similarity(looks.points, goal, weight, with_scale)
     turn = np.arccos(np.clip((np.trace(move.rotation) - 1) / 2, -1, 1))
     if not (1 / _MOST_GROWTH < move.scale < _MOST_GROWTH and turn < _MOST_TURN):
         # The scan shows too little to hold the template where it was put: believe the start.
@@ -458,29 +457,20 @@ def refine_alignment(
     return move
 
 
-def agreement(
-    vertices: Floats,
-    normals: Floats,
-    features: Floats,
-    target: Surface,
-    target_features: Floats,
-    workers: int = 1,
-) -> float:
+def agreement(looks: Looks, target: Looks, tree: FeatureTree, workers: int = 1) -> float:
     """How well template and scan explain each other where they are, 0 to 2.
 
     Parameters
     ----------
-    vertices, normals, features, target, target_features, workers
-        As in :func:`refine_alignment`.
+    looks, target : Looks
+        Of the template, as in :func:`refine_alignment`, and of the scan.
+    tree : FeatureTree
+        Of ``target``.
+    workers : int
+        Threads of the search.
     """
-    here = _likeness(vertices, normals, features)
-    there = _likeness(target.vertices, target.normals, target_features)
-    some = even_subset(target.vertices, np.ones(len(there)), len(vertices))
-    forth = nearest(KDTree(there, leafsize=16, balanced_tree=False), here, workers)[0]
-    back = nearest(KDTree(here), there[some], workers)[0]
+    count = len(target.points)
+    some = even_subset(target.points, np.ones(count), len(looks.points))
+    forth = tree.nearest(looks, *_LIKENESS, workers)[0]
+    back = FeatureTree(looks).nearest(target.some(some), *_LIKENESS, workers)[0]
     return float(_belief(forth, _LIKE).mean() + _belief(back, _LIKE).mean())
-
-
-def _likeness(vertices: Floats, normals: Floats, features: Floats) -> Floats:
-    """Feature space of the refinement: 40 mm per unit normal, 64 mm per unit curvature, of 400."""
-    return np.hstack([vertices, 0.1 * normals, 0.16 * features])

@@ -4,17 +4,16 @@ from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import KDTree
 
 from licp.closest import leaning_feet
+from licp.feature_tree import FeatureTree, Looks
 from licp.schedule import Stage
 from licp.similarity import Similarity
-from licp.surface import Surface, nearest
+from licp.surface import Surface
 from licp.territory import Territory
 from licp.threads import in_threads, slices
 from licp.traits import Traits
@@ -129,17 +128,20 @@ class Matcher:
         self.ignored = ignored
         self.labels = labels
         self.workers = workers
+        self.tree = FeatureTree(self.looks)
+
+    @property
+    def looks(self) -> Looks:
+        """What the search compares."""
+        return Looks(self.target.vertices, self.target.normals, self.features)
 
     def moved(self, move: Similarity) -> "Matcher":
         """The same scan elsewhere; curvature features stay what they are."""
-        return Matcher(
-            self.target.moved(move),
-            self.features,
-            fine=None if self.fine is None else (self.fine[0].moved(move), self.fine[1]),
-            ignored=self.ignored,
-            labels=self.labels,
-            workers=self.workers,
-        )
+        other = copy(self)
+        other.target = self.target.moved(move)
+        other.fine = None if self.fine is None else (self.fine[0].moved(move), self.fine[1])
+        other.tree = self.tree.moved(move)
+        return other
 
     def labelled(self, traits: Traits) -> Territory | None:
         """What labels permit; None if template or scan have none."""
@@ -160,8 +162,7 @@ class StageMatcher:
     def __init__(self, matcher: Matcher, stage: Stage) -> None:
         self._scan = matcher
         self.stage = stage
-        target = matcher.target
-        self._space = self._features(target.vertices, target.normals, matcher.features)
+        self._space = self._weighted(matcher.looks)
         # Not in curvature, which differs between heads: 8 % more error on one family of heads.
         self._leaning = self._space[:, :6] * np.repeat([1.0, _LEAN], 3)
 
@@ -180,10 +181,6 @@ class StageMatcher:
         other.stage = stage
         return other
 
-    @cached_property
-    def _whole(self) -> KDTree:
-        return self._tree(self._space)
-
     def resemblance(self, vertices: Floats, normals: Floats, traits: Traits) -> Ints:
         """Template vertex that each scan vertex looks most like, -1 beyond the distance gate, (s,).
 
@@ -194,19 +191,20 @@ class StageMatcher:
         traits : Traits
             Of its vertices.
         """
-        tree = self._tree(self._features(vertices, normals, traits.features))
-        gap, at = nearest(tree, self._space, self._scan.workers)
+        tree = FeatureTree(Looks(vertices, normals, traits.features))
+        gap, at = self._nearest(tree, self._scan.looks)
         return np.where(gap < self.stage.distance_gate, at, -1)
 
-    def _features(self, points: Floats, normals: Floats, curvature: Floats) -> Floats:
+    def _weighted(self, looks: Looks) -> Floats:
+        return looks.weighted(self.stage.normal_weight, self.stage.curvature_weight)
+
+    def _nearest(self, tree: FeatureTree, looks: Looks) -> tuple[Floats, Ints]:
         s = self.stage
-        return np.hstack([points, s.normal_weight * normals, s.curvature_weight * curvature])
+        return tree.nearest(looks, s.normal_weight, s.curvature_weight, self._scan.workers)
 
-    def _tree(self, space: Floats) -> KDTree:
-        # Measured in nine dimensions: compact nodes halve the search for a tenth more building.
-        return KDTree(space, leafsize=16, balanced_tree=False)
-
-    def _search(self, queries: Floats, territory: Territory | None, guess: Ints | None) -> Ints:
+    def _search(
+        self, looks: Looks, queries: Floats, territory: Territory | None, guess: Ints | None
+    ) -> Ints:
         """Nearest scan vertex in feature space, -1 where the territory has none, (n,).
 
         Once things have settled, walking from a guess takes a sixth of the time of searching the
@@ -222,27 +220,28 @@ class StageMatcher:
             if territory is not None:  # a walker that leaves its territory stays where it was
                 found = np.where(territory.holds(found), found, guess)
         else:
-            found = nearest(self._whole, queries, scan.workers)[1]
+            found = self._nearest(scan.tree, looks)[1]
         if territory is None:
             return found
 
         def again(mine: Ints, among: Ints) -> Ints:
-            return among[nearest(self._tree(self._space[among]), queries[mine], scan.workers)[1]]
+            here = FeatureTree(scan.looks.some(among))
+            return among[self._nearest(here, looks.some(mine))[1]]
 
         return territory.keep(found, again)
 
-    def _feet(self, vertices: Floats, looks: Floats, near: Ints) -> Feet:
+    def _feet(self, vertices: Floats, queries: Floats, near: Ints) -> Feet:
         """Where on the triangles around the vertices that were found matches end."""
         target = self._scan.target
-        queries = np.hstack([vertices, _LEAN * looks[:, 3:6]])
+        queries = np.hstack([vertices, _LEAN * queries[:, 3:6]])
         return leaning_feet(
             queries, near, self._leaning, target.normals, target.faces, *target.incidence
         )
 
-    def _ends(self, vertices: Floats, looks: Floats, near: Ints) -> Ends:
+    def _ends(self, vertices: Floats, queries: Floats, near: Ints) -> Ends:
         """Feet on the scan, and whether they lie on its border or come from beyond it."""
         scan, target = self._scan, self._scan.target
-        face, barycentric, points, facing = self._feet(vertices, looks, near)
+        face, barycentric, points, facing = self._feet(vertices, queries, near)
         # Beyond the rim of a scan the search in feature space finds something inside that looks
         # alike; the nearest point tells.
         if scan.fine is None or self.stage.stiffness >= _SETTLED:
@@ -292,11 +291,12 @@ class StageMatcher:
             What the vertices may match; anything if not given.
         """
         scan, stage, target = self._scan, self.stage, self._scan.target
-        looks = self._features(vertices, normals, traits.features)
-        near = self._search(looks, territory, guess)
+        looks = Looks(vertices, normals, traits.features)
+        queries = self._weighted(looks)
+        near = self._search(looks, queries, territory, guess)
         nowhere = near < 0
         near = np.where(nowhere, 0, near)
-        parts = self._shared_out(self._ends, vertices, looks, near)
+        parts = self._shared_out(self._ends, vertices, queries, near)
         face, barycentric, points, facing, on_border = (
             np.concatenate(columns) for columns in zip(*parts, strict=True)
         )

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from licp.alignment import Cloud, agreement, align_globally, grip, refine_alignment
 from licp.correspondence import Matcher, Matches, StageMatcher, State
 from licp.errors import InputError, OverlapError
+from licp.feature_tree import Looks
 from licp.features import HeatCurvature
 from licp.geometry import components, vertex_areas
 from licp.intersections import self_intersections
@@ -558,7 +559,7 @@ class Morpher:
         # A thousand vertices with equal shares of the weight fix seven numbers as well as all do.
         traits = self._pyramid.finest.traits
         some = even_subset(self._rest, np.where(traits.free, traits.trust, 0.0), 1000)
-        X, N, features = self._rest[some], traits.normals[some], traits.features[some]
+        looks = Looks(self._rest[some], traits.normals[some], traits.features[some])
         best, most = None, -np.inf
         for pose in poses:
             target, fine = scan.seen_from(pose)
@@ -570,21 +571,18 @@ class Morpher:
                 labels=labels if labels is None or fine is None else labels[fine[1]],
                 workers=workers,
             )
-            self._check_overlap(X, matcher)
+            self._check_overlap(looks.points, matcher)
             move = refine_alignment(
-                X,
-                N,
-                features,
+                looks,
                 target,
-                matcher.features,
+                matcher.tree,
                 usable=None if matcher.ignored is None else ~matcher.ignored,
                 with_scale=not rigid,
                 workers=workers,
             )
             agreed = 0.0
             if len(poses) > 1:
-                settled = move.apply(X), move.rotate(N), features
-                agreed = agreement(*settled, target, matcher.features, workers)
+                agreed = agreement(looks.moved(move), matcher.looks, matcher.tree, workers)
             if agreed > most:
                 most = agreed
                 best = pose.after(move), matcher.moved(move.inverse())

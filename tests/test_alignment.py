@@ -3,6 +3,7 @@ import pytest
 from heads import arrays, part, pose, potato, rotation, scan_arrays, size
 
 from licp.alignment import Cloud, agreement, align_globally, refine_alignment, start_rotations
+from licp.feature_tree import FeatureTree, Looks
 from licp.features import HeatCurvature
 from licp.repair import clean
 from licp.similarity import Similarity
@@ -116,22 +117,19 @@ def test_the_order_of_vertices_changes_nothing() -> None:
     assert np.allclose(one[0].matrix(), two[0].matrix(), rtol=0, atol=1e-9)
 
 
+def looks_of(vertices: np.ndarray) -> Looks:
+    normals = Surface(vertices, F).normals
+    return Looks(vertices, normals, HeatCurvature(vertices, F).of(vertices, normals))
+
+
 def refined(start: Similarity, **options: object) -> tuple[Similarity, float]:
     """The unit-size potato, put off its place by ``start``, brought back to it; and how well."""
     unit = V / np.sqrt(15.0)
-    surface = Surface(unit, F)
-    h = HeatCurvature(unit, F).of(unit, surface.normals)
-    X, N, h_some = unit[::2], surface.normals[::2], h[::2]
-    move = refine_alignment(
-        start.apply(X),
-        start.rotate(N),
-        h_some,
-        surface,
-        h,
-        **options,  # type: ignore[arg-type]
-    )
+    surface, there = Surface(unit, F), looks_of(unit)
+    half, tree = there.some(np.arange(0, len(unit), 2)), FeatureTree(there)
+    move = refine_alignment(half.moved(start), surface, tree, **options)  # type: ignore[arg-type]
     back = move.after(start)
-    return back, agreement(back.apply(X), back.rotate(N), h_some, surface, h)
+    return back, agreement(half.moved(back), there, tree)
 
 
 def turned(degrees: float, scale: float = 1.0) -> Similarity:
@@ -157,11 +155,10 @@ def test_unusable_parts_do_not_count() -> None:
     bump = unit[:, 2] > 0.15
     grown = unit + np.where(bump, 0.06, 0.0)[:, None] * [0.0, 1.0, 0.0]
     surface = Surface(grown, F)
-    h = HeatCurvature(unit, F).of(unit, Surface(unit, F).normals)
+    here = looks_of(unit)
+    tree = FeatureTree(Looks(grown, surface.normals, here.curvature))
     moved = {
-        name: refine_alignment(unit, Surface(unit, F).normals, h, surface, h, usable=usable).apply(
-            unit
-        )
+        name: refine_alignment(here, surface, tree, usable=usable).apply(unit)
         for name, usable in (("all", None), ("some", ~bump))
     }
     off = {k: np.linalg.norm(x - unit, axis=1).mean() for k, x in moved.items()}
@@ -174,8 +171,9 @@ def test_a_scrap_does_not_take_the_template_away() -> None:
     near = np.linalg.norm(unit[F].mean(1) - unit[7], axis=1) < 0.06
     scrap = clean(unit, F[near])
     surface = Surface(scrap.vertices, scrap.faces)
-    h = HeatCurvature(unit, F).of(unit, Surface(unit, F).normals)
-    move = refine_alignment(unit, Surface(unit, F).normals, h, surface, h[scrap.source])
+    here = looks_of(unit)
+    there = Looks(scrap.vertices, surface.normals, here.curvature[scrap.source])
+    move = refine_alignment(here, surface, FeatureTree(there))
     assert np.linalg.norm(move.apply(unit) - unit, axis=1).mean() < 0.03
 
 

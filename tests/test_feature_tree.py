@@ -1,0 +1,63 @@
+"""Search in feature space against brute force."""
+
+import numpy as np
+import pytest
+
+from licp.feature_tree import FeatureTree, Looks
+from licp.similarity import Similarity
+
+
+def looks(count: int, seed: int, scales: int = 3) -> Looks:
+    rng = np.random.default_rng(seed)
+    normals = rng.normal(size=(count, 3))
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    return Looks(rng.normal(size=(count, 3)), normals, rng.uniform(-1, 1, (count, scales)))
+
+
+def brute(queries: Looks, points: Looks, *weights: float) -> np.ndarray:
+    gap = queries.weighted(*weights)[:, None] - points.weighted(*weights)
+    distances: np.ndarray = np.linalg.norm(gap, axis=2)
+    return distances
+
+
+@pytest.mark.parametrize("count", [1, 2, 16, 17, 3000])
+@pytest.mark.parametrize("weights", [(0.0, 0.0), (0.3, 0.0), (2.0, 1.0)])
+def test_one_tree_serves_all_weights(count: int, weights: tuple[float, float]) -> None:
+    points, queries = looks(count, 1), looks(200, 2)
+    distance, index = FeatureTree(points).nearest(queries, *weights)
+    every = brute(queries, points, *weights)
+    assert np.array_equal(index, every.argmin(1))
+    assert np.allclose(distance, every.min(1), rtol=1e-12)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_it_moves_without_being_built_again(workers: int) -> None:
+    points, queries = looks(2000, 3), looks(300, 4)
+    turn = np.linalg.qr(np.random.default_rng(5).normal(size=(3, 3)))[0]
+    move = Similarity(0.02, turn * np.sign(np.linalg.det(turn)), np.array([30.0, -2.0, 5.0]))
+    tree = FeatureTree(points).moved(move).moved(move.inverse()).moved(move)
+    distance, index = tree.nearest(queries.moved(move), 0.01, 0.02, workers)
+    every = brute(queries.moved(move), points.moved(move), 0.01, 0.02)
+    assert np.array_equal(index, every.argmin(1))
+    assert np.allclose(distance, every.min(1), rtol=1e-9)
+
+
+def test_points_in_one_place_or_nearly_so() -> None:
+    same = looks(1, 6).some(np.zeros(500, np.int64))
+    assert np.allclose(FeatureTree(same).nearest(same.some(np.arange(3)), 1.0, 1.0)[0], 0.0)
+    # As close as numbers are: a box between neighbours has no middle.
+    x = np.ones((500, 3))
+    x[::2, 0] = np.nextafter(1.0, 2.0)
+    near = Looks(x, same.normals, same.curvature)
+    distance, index = FeatureTree(near).nearest(near, 1.0, 1.0)
+    assert np.array_equal(near.points[index], x)
+    assert (distance == 0).all()
+
+
+def test_halving_boxes_does_not_run_deep() -> None:
+    """Points that crowd towards one corner cut off one at a time."""
+    x = np.zeros((1000, 3))
+    x[:, 0] = 2.0 ** -np.arange(1000)
+    crowded = Looks(x, np.zeros((1000, 3)), np.zeros((1000, 1)))
+    index = FeatureTree(crowded).nearest(crowded)[1]
+    assert np.array_equal(x[index], x) or np.abs(x[index] - x).max() < 1e-160
