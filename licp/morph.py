@@ -58,6 +58,9 @@ _ONE_UNIT = 8.0
 # of it changes the error of our tuning heads by 0.2 % at most, three times as much adds 1 % on
 # MakeHuman heads.
 _SOLVE = 0.03
+# A solve starts from this part of the last step: 14 % fewer iterations of conjugate gradients; with
+# 0.3 or 0.9 half of that.
+_AHEAD = 0.5
 # Stiffness length of the first bending, which tells the pose: 20 mm of 400.  Three stages down to
 # 12 mm do not tell more: the error is the same within 0.3 % (ICT, MakeHuman), 0.8 % (generated).
 _ROUGH = 0.05
@@ -445,6 +448,7 @@ class Morpher:
         total = sum(stage.iterations for stage in stages)
         history: list[StageRecord] = []
         done, stop = 0, False
+        d: Floats | None = None
         guess: Ints | None = None
         search = matcher.at(stages[0])
         with beside(matcher.workers) as begin:
@@ -454,6 +458,7 @@ class Morpher:
                 if wanted > number:
                     X = pyramid.refined(X, number, wanted)
                     number, level, guess = wanted, pyramid.levels[wanted], None
+                    d = None
                     solver, hung = ElasticSolver(level.system), pyramid.bound(marks, number)
                 search = matcher.at(stage, search)
                 territory = _territory(matcher, places, stage, level.traits)
@@ -474,7 +479,12 @@ class Morpher:
                     bend, force = bent()
                     ready()
                     d, info = solver.solve(
-                        alpha, w, pull - alpha * force, tol=self._tolerance, along=along
+                        alpha,
+                        w,
+                        pull - alpha * force,
+                        tol=self._tolerance,
+                        along=along,
+                        guess=None if d is None else _AHEAD * d,
                     )
                     told = level.measure(X, matches, alpha * bend, d)
                     X = X + d
