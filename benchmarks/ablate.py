@@ -137,7 +137,7 @@ def _at_vertex(project: Any) -> Any:
 
 
 def _vertices_as_feet(_: Any) -> Any:
-    def feet(self: Any, vertices: Any, looks: Any, near: NDArray[np.int64]) -> Any:
+    def feet(self: Any, vertices: Any, normals: Any, near: NDArray[np.int64]) -> Any:
         target = self._scan.target
         face, corner, points = _at_vertex(None)(target, vertices, near)
         return face, corner, points, target.normals[near]

@@ -235,13 +235,15 @@ def _incident(P: Any, at: Any, V: Any, F: Any, indptr: Any, indices: Any) -> Any
 
 
 def leaning_feet(
-    queries: Floats,
+    points: Floats,
+    facing: Floats,
     vertex_ids: Ints,
-    space: Floats,
+    vertices: Floats,
     normals: Floats,
     faces: Ints,
     indptr: Ints,
     indices: Ints,
+    lean: float,
 ) -> tuple[Ints, Floats, Floats, Floats]:
     """Closest points around given vertices, moved towards where normals agree.  Our own.
 
@@ -253,18 +255,18 @@ def leaning_feet(
 
     Parameters
     ----------
-    queries : (q, 6) float64
-        Positions, and normals times the length that a unit of their difference counts for.
+    points, facing : (q, 3) float64
+        Queries: positions and normals.
     vertex_ids : (q,) int64
         The vertex whose triangles are searched, one for each query.
-    space : (n, 6) float64
-        The same of the vertices of the mesh.
-    normals : (n, 3) float64
-        Theirs.
+    vertices, normals : (n, 3) float64
+        The same of the mesh.
     faces : (m, 3) int64
         Triangles, by vertex.
     indptr, indices : (n + 1,), (3 m,) int64
         Faces of each vertex, from :func:`licp.geometry.vertex_faces`.
+    lean : float
+        Length that a unit of difference between normals is worth.
 
     Returns
     -------
@@ -284,31 +286,32 @@ def leaning_feet(
     >>> N = np.array([[0, 0, 1], [1, 0, 0], [0, 0, 1.0]])
     >>> p, up, rows = np.array([[0.25, 0.25, 1]]), np.array([[0, 0, 1.0]]), vertex_faces(F, 3)
     >>> for lean in (0.0, 1.0):
-    ...     query, space = np.hstack([p, lean * up]), np.hstack([V, lean * N])
-    ...     found = leaning_feet(query, np.array([0]), space, N, F, *rows)
+    ...     found = leaning_feet(p, up, np.array([0]), V, N, F, *rows, lean)
     ...     print(found[2].round(3).tolist())
     [[0.25, 0.25, 0.0]]
     [[0.083, 0.25, 0.0]]
     """
     found: tuple[Ints, Floats, Floats, Floats] = _feet(
-        queries, vertex_ids, space, normals, faces, indptr, indices
+        points, facing, vertex_ids, vertices, normals, faces, indptr, indices, lean**2
     )
     return found
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _feet(Q: Any, at: Any, S: Any, M: Any, F: Any, indptr: Any, indices: Any) -> Any:
-    q = len(Q)
+def _feet(
+    P: Any, N: Any, at: Any, S: Any, M: Any, F: Any, indptr: Any, indices: Any, weight: float
+) -> Any:
+    q = len(P)
     face = np.empty(q, np.int64)
     bary = np.empty((q, 3))
     point = np.empty((q, 3))
     facing = np.empty((q, 3))
     for i in range(q):
         own = at[i]
-        f, v, w, squared, g, x, y = _around(Q[i], own, S, F, indptr, indices)
+        f, v, w, squared, g, x, y = _around(P, N, i, own, S, M, F, indptr, indices, weight)
         face[i] = f
         if f < 0:
-            bary[i], point[i], facing[i] = 0.0, S[own, :3], M[own]
+            bary[i], point[i], facing[i] = 0.0, S[own], M[own]
             continue
         first, b, c = _next(F, f, own)
         u = _rest(v, w)
@@ -349,38 +352,53 @@ def _rest(v: float, w: float) -> float:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _around(query: Any, own: int, S: Any, F: Any, indptr: Any, indices: Any) -> Any:
-    """Closest points around a vertex by position, with its squared distance, and in all six.
+def _around(
+    P: Any,
+    N: Any,
+    i: int,
+    own: int,
+    S: Any,
+    M: Any,
+    F: Any,
+    indptr: Any,
+    indices: Any,
+    weight: float,
+) -> Any:
+    """Closest points around a vertex by position, with its squared distance, and by normal too.
 
     All that decides is in the products of the two sides at the vertex and the query, seen from
-    there; those of the positions are a part of those of all.
+    there; those of positions and normals add up.
     """
     f, v, w, near = -1, 0.0, 0.0, np.inf
     g, x, y, alike = -1, 0.0, 0.0, np.inf
     qq = 0.0
     for k in range(3):
-        qq += (query[k] - S[own, k]) ** 2
+        qq += (P[i, k] - S[own, k]) ** 2
     for j in range(indptr[own], indptr[own + 1]):
         _, b, c = _next(F, indices[j], own)
-        products = _products(query, S, own, b, c, 0, (0.0, 0.0, 0.0, 0.0, 0.0))
-        m, n, less = _lowest(*products)
+        bb, bc, cc, bq, cq = _products(P, i, S, own, b, c)
+        m, n, less = _lowest(bb, bc, cc, bq, cq)
         if less < near:
             f, v, w, near = indices[j], m, n, less
-        m, n, less = _lowest(*_products(query, S, own, b, c, 3, products))
+        dd, de, ee, dq, eq = _products(N, i, M, own, b, c)
+        m, n, less = _lowest(
+            bb + weight * dd,
+            bc + weight * de,
+            cc + weight * ee,
+            bq + weight * dq,
+            cq + weight * eq,
+        )
         if less < alike:
             g, x, y, alike = indices[j], m, n, less
     return f, v, w, max(qq + near, 0.0), g, x, y
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _products(query: Any, S: Any, own: int, b: int, c: int, first: int, others: Any) -> Any:
-    """Products of the sides to b and c and the query, seen from a vertex, in three dimensions.
-
-    Those in ``others`` are added.
-    """
-    bb, bc, cc, bq, cq = others
-    for k in range(first, first + 3):
-        s, t, r = S[b, k] - S[own, k], S[c, k] - S[own, k], query[k] - S[own, k]
+def _products(Q: Any, i: int, S: Any, own: int, b: int, c: int) -> Any:
+    """Products of the sides to b and c and of a query, seen from a vertex."""
+    bb, bc, cc, bq, cq = 0.0, 0.0, 0.0, 0.0, 0.0
+    for k in range(3):
+        s, t, r = S[b, k] - S[own, k], S[c, k] - S[own, k], Q[i, k] - S[own, k]
         bb += s * s
         bc += s * t
         cc += t * t

@@ -128,18 +128,15 @@ class Matcher:
         self.ignored = ignored
         self.labels = labels
         self.workers = workers
+        self.looks = Looks(target.vertices, target.normals, features)
         self.tree = FeatureTree(self.looks)
-
-    @property
-    def looks(self) -> Looks:
-        """What the search compares."""
-        return Looks(self.target.vertices, self.target.normals, self.features)
 
     def moved(self, move: Similarity) -> "Matcher":
         """The same scan elsewhere; curvature features stay what they are."""
         other = copy(self)
         other.target = self.target.moved(move)
         other.fine = None if self.fine is None else (self.fine[0].moved(move), self.fine[1])
+        other.looks = self.looks.moved(move)
         other.tree = self.tree.moved(move)
         return other
 
@@ -149,10 +146,8 @@ class Matcher:
             return None
         return Territory.of_labels(traits.labels, self.labels)
 
-    def at(self, stage: Stage, before: "StageMatcher | None" = None) -> "StageMatcher":
-        """Search structures for the weights of one stage: those of the one before if they serve."""
-        if before is not None and before.serves(self, stage):
-            return before.gated(stage)
+    def at(self, stage: Stage) -> "StageMatcher":
+        """With the weights and gates of one stage."""
         return StageMatcher(self, stage)
 
 
@@ -162,24 +157,6 @@ class StageMatcher:
     def __init__(self, matcher: Matcher, stage: Stage) -> None:
         self._scan = matcher
         self.stage = stage
-        self._space = self._weighted(matcher.looks)
-        # Not in curvature, which differs between heads: 8 % more error on one family of heads.
-        self._leaning = self._space[:, :6] * np.repeat([1.0, _LEAN], 3)
-
-    def serves(self, matcher: Matcher, stage: Stage) -> bool:
-        """Whether a stage searches the same scan with the same weights."""
-        own = self.stage
-        return (
-            matcher is self._scan
-            and stage.normal_weight == own.normal_weight
-            and stage.curvature_weight == own.curvature_weight
-        )
-
-    def gated(self, stage: Stage) -> "StageMatcher":
-        """The same structures with the gates of another stage."""
-        other = copy(self)
-        other.stage = stage
-        return other
 
     def resemblance(self, vertices: Floats, normals: Floats, traits: Traits) -> Ints:
         """Template vertex that each scan vertex looks most like, -1 beyond the distance gate, (s,).
@@ -195,16 +172,11 @@ class StageMatcher:
         gap, at = self._nearest(tree, self._scan.looks)
         return np.where(gap < self.stage.distance_gate, at, -1)
 
-    def _weighted(self, looks: Looks) -> Floats:
-        return looks.weighted(self.stage.normal_weight, self.stage.curvature_weight)
-
     def _nearest(self, tree: FeatureTree, looks: Looks) -> tuple[Floats, Ints]:
         s = self.stage
         return tree.nearest(looks, s.normal_weight, s.curvature_weight, self._scan.workers)
 
-    def _search(
-        self, looks: Looks, queries: Floats, territory: Territory | None, guess: Ints | None
-    ) -> Ints:
+    def _search(self, looks: Looks, territory: Territory | None, guess: Ints | None) -> Ints:
         """Nearest scan vertex in feature space, -1 where the territory has none, (n,).
 
         Once things have settled, walking from a guess takes a sixth of the time of searching the
@@ -212,11 +184,13 @@ class StageMatcher:
         """
         scan = self._scan
         if guess is not None and self.stage.stiffness < _SETTLED:
+            space, ring = scan.looks.rows, scan.target.neighbours
+            weights = looks.weights(1.0, self.stage.normal_weight, self.stage.curvature_weight)
 
             def walk(queries: Floats, guess: Ints) -> Ints:
-                return walk_nearest(queries, guess, self._space, scan.target.neighbours)
+                return walk_nearest(queries, guess, space, ring, weights)
 
-            found = np.concatenate(self._shared_out(walk, queries, guess))
+            found = np.concatenate(self._shared_out(walk, looks.rows, guess))
             if territory is not None:  # a walker that leaves its territory stays where it was
                 found = np.where(territory.holds(found), found, guess)
         else:
@@ -230,18 +204,18 @@ class StageMatcher:
 
         return territory.keep(found, again)
 
-    def _feet(self, vertices: Floats, queries: Floats, near: Ints) -> Feet:
+    def _feet(self, vertices: Floats, normals: Floats, near: Ints) -> Feet:
         """Where on the triangles around the vertices that were found matches end."""
         target = self._scan.target
-        queries = np.hstack([vertices, _LEAN * queries[:, 3:6]])
-        return leaning_feet(
-            queries, near, self._leaning, target.normals, target.faces, *target.incidence
-        )
+        # Not in curvature, which differs between heads: 8 % more error on one family of heads.
+        lean = _LEAN * self.stage.normal_weight
+        surface = target.vertices, target.normals, target.faces
+        return leaning_feet(vertices, normals, near, *surface, *target.incidence, lean)
 
-    def _ends(self, vertices: Floats, queries: Floats, near: Ints) -> Ends:
+    def _ends(self, vertices: Floats, normals: Floats, near: Ints) -> Ends:
         """Feet on the scan, and whether they lie on its border or come from beyond it."""
         scan, target = self._scan, self._scan.target
-        face, barycentric, points, facing = self._feet(vertices, queries, near)
+        face, barycentric, points, facing = self._feet(vertices, normals, near)
         # Beyond the rim of a scan the search in feature space finds something inside that looks
         # alike; the nearest point tells.
         if scan.fine is None or self.stage.stiffness >= _SETTLED:
@@ -292,11 +266,10 @@ class StageMatcher:
         """
         scan, stage, target = self._scan, self.stage, self._scan.target
         looks = Looks(vertices, normals, traits.features)
-        queries = self._weighted(looks)
-        near = self._search(looks, queries, territory, guess)
+        near = self._search(looks, territory, guess)
         nowhere = near < 0
         near = np.where(nowhere, 0, near)
-        parts = self._shared_out(self._ends, vertices, queries, near)
+        parts = self._shared_out(self._ends, vertices, normals, near)
         face, barycentric, points, facing, on_border = (
             np.concatenate(columns) for columns in zip(*parts, strict=True)
         )

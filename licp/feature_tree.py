@@ -2,6 +2,7 @@
 
 from copy import copy
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -37,11 +38,14 @@ class Looks:
     normals: Floats
     curvature: Floats
 
-    def weighted(self, normal_weight: float, curvature_weight: float) -> Floats:
-        """As points of a plain space, (n, 6 + k)."""
-        return np.hstack(
-            [self.points, normal_weight * self.normals, curvature_weight * self.curvature]
-        )
+    @cached_property
+    def rows(self) -> Floats:
+        """All side by side, (n, 6 + k)."""
+        return np.hstack([self.points, self.normals, self.curvature])
+
+    def weights(self, point: float, normal: float, curvature: float) -> Floats:
+        """Lengths that a unit of each is worth, squared, for each column of the rows."""
+        return np.repeat(np.square([point, normal, curvature]), [3, 3, self.curvature.shape[1]])
 
     def some(self, which: Ints) -> "Looks":
         """Those of some of the points."""
@@ -74,10 +78,8 @@ class FeatureTree:
     """
 
     def __init__(self, looks: Looks) -> None:
-        features = looks.weighted(1.0, 1.0)
-        self._scale = looks.curvature.shape[1]
-        cut = np.repeat([1.0, _CUT_NORMAL, _CUT_CURVATURE], [3, 3, self._scale])
-        self._built = _build(np.ascontiguousarray(features), cut, _LEAF)
+        cut = np.sqrt(looks.weights(1.0, _CUT_NORMAL, _CUT_CURVATURE))
+        self._built = _build(looks.rows, cut, _LEAF)
         self._move = Similarity.identity()
 
     def moved(self, move: Similarity) -> "FeatureTree":
@@ -109,9 +111,8 @@ class FeatureTree:
         distance : (q,) float64
         index : (q,) int64
         """
-        queries = looks.moved(self._move.inverse()).weighted(1.0, 1.0)
-        lengths = [self._move.scale, normal_weight, curvature_weight]
-        weights = np.repeat(np.square(lengths), [3, 3, self._scale])
+        queries = looks.moved(self._move.inverse()).rows
+        weights = looks.weights(self._move.scale, normal_weight, curvature_weight)
 
         def search(some: slice) -> tuple[Floats, Ints]:
             found: tuple[Floats, Ints] = _search(queries[some], weights, *self._built)

@@ -460,7 +460,7 @@ class Morpher:
                     number, level, guess = wanted, pyramid.levels[wanted], None
                     d = None
                     solver, hung = ElasticSolver(level.system), pyramid.bound(marks, number)
-                search = matcher.at(stage, search)
+                search = matcher.at(stage)
                 territory = _territory(matcher, places, stage, level.traits)
                 alpha = stage.stiffness**4
                 for _ in range(stage.iterations):

@@ -13,7 +13,11 @@ Ints = NDArray[np.int64]
 
 
 def walk_nearest(
-    queries: Floats, guess: Ints, space: Floats, neighbours: tuple[Ints, Ints]
+    queries: Floats,
+    guess: Ints,
+    space: Floats,
+    neighbours: tuple[Ints, Ints],
+    weights: Floats | None = None,
 ) -> Ints:
     """Walk along mesh edges to the vertex where the distance to a query is least nearby.
 
@@ -27,6 +31,8 @@ def walk_nearest(
         The mesh vertices in the same space.
     neighbours : (s + 1,) int64, (e,) int64
         Of the mesh, see :func:`licp.geometry.vertex_neighbours`.
+    weights : (k,) float64, optional
+        Of the squares of each coordinate, 1 by default.
 
     Returns
     -------
@@ -43,32 +49,33 @@ def walk_nearest(
     >>> walk_nearest(2.0 * V[:3], np.array([9, 9, 9]), V, ring).tolist()
     [0, 1, 2]
     """
-    found: Ints = _walk(queries, guess, space, *neighbours)
+    each = np.ones(space.shape[1]) if weights is None else weights
+    found: Ints = _walk(queries, guess, space, *neighbours, each)
     return found
 
 
 @njit(cache=True, nogil=True)
-def _gap(Q: Any, i: int, S: Any, j: int, most: float) -> float:
+def _gap(Q: Any, i: int, S: Any, j: int, weights: Any, most: float) -> float:
     total = 0.0
     for k in range(Q.shape[1]):
         x = Q[i, k] - S[j, k]
-        total += x * x
+        total += weights[k] * x * x
         if total >= most:
             break
     return total
 
 
 @njit(cache=True, nogil=True)
-def _walk(Q: Any, guess: Any, S: Any, start: Any, around: Any) -> Any:
+def _walk(Q: Any, guess: Any, S: Any, start: Any, around: Any, weights: Any) -> Any:
     found = np.empty(len(Q), np.int64)
     for i in range(len(Q)):
         best = guess[i]
-        d = _gap(Q, i, S, best, np.inf)
+        d = _gap(Q, i, S, best, weights, np.inf)
         here = -1
         while best != here:
             here = best
             for e in range(start[here], start[here + 1]):
-                x = _gap(Q, i, S, around[e], d)
+                x = _gap(Q, i, S, around[e], weights, d)
                 if x < d:
                     best, d = around[e], x
         found[i] = best

@@ -193,7 +193,7 @@ def test_feet_lean_towards_where_normals_agree(lean):
     at = rng.integers(len(V), size=100)
     P, up = V[at] + 0.1 * rng.normal(size=(100, 3)), rng.normal(size=(100, 3))
     queries, space = np.hstack([P, lean * up]), np.hstack([V, lean * N])
-    face, b, point, facing = leaning_feet(queries, at, space, N, F, start, incident)
+    face, b, point, facing = leaning_feet(P, up, at, V, N, F, start, incident, lean)
     nearest = closest_on_incident(P, at, V, F, start, incident)
     # On an edge, either of its faces is right.
     assert (F[face] == at[:, None]).any(axis=1).all() and (b >= 0).all()
@@ -215,8 +215,8 @@ def test_feet_lean_towards_where_normals_agree(lean):
 def test_leaning_without_triangles_is_the_vertex():
     V, N = np.array([*FLAT[0], [5, 5, 5]], float), np.tile([0.0, 0.0, 1.0], (4, 1))
     face, b, point, facing = leaning_feet(
-        np.ones((1, 6)), np.array([3]), np.hstack([V, N]), N, np.array(FLAT[1]),
-        *vertex_faces(FLAT[1], 4),
+        np.ones((1, 3)), N[:1], np.array([3]), V, N, np.array(FLAT[1]),
+        *vertex_faces(FLAT[1], 4), 1.0,
     )  # fmt: skip
     assert face.tolist() == [-1] and not b.any()
     assert point.tolist() == [[5, 5, 5]] and facing.tolist() == [[0, 0, 1]]
