@@ -12,7 +12,7 @@ from licp.features import HeatCurvature
 from licp.geometry import vertex_areas
 from licp.similarity import Similarity, fit_similarity, similarities_of_moments
 from licp.surface import Surface, even_subset
-from licp.threads import Share, sharing, slices
+from licp.threads import ALONE, Crew, slices
 
 __all__ = ["Cloud", "agreement", "align_globally", "grip", "refine_alignment"]
 
@@ -143,7 +143,7 @@ def start_rotations() -> Floats:
 
 
 def align_globally(
-    template: Cloud, scan: Cloud, *, with_scale: bool = True, workers: int = 1
+    template: Cloud, scan: Cloud, *, with_scale: bool = True, crew: Crew = ALONE
 ) -> list[Similarity]:
     """Similarities from template to scan without any start.
 
@@ -156,8 +156,8 @@ def align_globally(
         Any unit, anywhere.
     with_scale : bool
         False keeps the scale 1: both are in one unit.
-    workers : int
-        Threads that share the poses.
+    crew : Crew
+        Who shares the poses.
 
     Returns
     -------
@@ -167,10 +167,9 @@ def align_globally(
     """
     # In one unit of length both shapes keep scale 1; otherwise their radii are a first guess.
     scan_unit = scan.radius if with_scale else template.radius
-    with sharing(workers) as share:
-        found = _descend(_QUICK, template, scan, scan_unit, with_scale, share, workers)
-        if len(found) > 1:
-            found = _descend(_THOROUGH, template, scan, scan_unit, with_scale, share, workers)
+    found = _descend(_QUICK, template, scan, scan_unit, with_scale, crew)
+    if len(found) > 1:
+        found = _descend(_THOROUGH, template, scan, scan_unit, with_scale, crew)
     to_standard = Similarity(1 / template.radius, np.eye(3), -template.centre / template.radius)
     from_standard = Similarity(scan_unit, np.eye(3), scan.centre)
     return [from_standard.after(pose).after(to_standard) for pose in found]
@@ -182,8 +181,7 @@ def _descend(
     scan: Cloud,
     scan_unit: float,
     with_scale: bool,
-    share: Share,
-    shares: int,
+    crew: Crew,
 ) -> list[Similarity]:
     """Poses between standard clouds that are left at the foot of a pyramid, best first."""
     R = start_rotations()
@@ -204,8 +202,7 @@ def _descend(
             goal[1][:count],
             unlike[:count, :count],
             reach,
-            share,
-            shares,
+            crew,
         )
         for left in reversed(range(steps)):
             before = s, R, t
@@ -250,15 +247,14 @@ class _Level:
         scan_normals: Floats,
         unlike: NDArray[np.float32],
         reach: float,
-        share: Share,
-        shares: int,
+        crew: Crew,
     ) -> None:
         self.T, self.NT, self.S = points, normals, scan_points
         # Columns, so that the innermost loop runs along memory; half the precision, twice the pace.
         self.columns = np.ascontiguousarray(np.hstack([scan_points, scan_normals]).T, np.float32)
         self.unlike = np.ascontiguousarray(unlike)
         self.reach = reach
-        self.share, self.shares = share, shares
+        self.crew = crew
 
     def _of_each(self, what: Any, s: Floats, R: Floats, t: Floats) -> tuple[Any, ...]:
         """What a kernel says of the matches of each pose."""
@@ -269,7 +265,7 @@ class _Level:
             )
             return what(self.T, self.S, *found, self.reach)
 
-        parts = self.share(of, slices(len(s), self.shares))
+        parts = self.crew.share(of, slices(len(s), self.crew.workers))
         return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
 
     def step(
@@ -411,7 +407,7 @@ def refine_alignment(
     usable: NDArray[np.bool_] | None = None,
     with_scale: bool = True,
     steps: int = 5,
-    workers: int = 1,
+    crew: Crew = ALONE,
 ) -> Similarity:
     """Similarity ICP on positions, normals and curvature features: the move of the template.
 
@@ -433,15 +429,15 @@ def refine_alignment(
         False keeps the scale.
     steps : int
         ICP steps; 5 bring a start that is 20 degrees off to where bending takes over.
-    workers : int
-        Threads of the search.
+    crew : Crew
+        Who shares the search.
     """
     allowed = ~target.at_border if usable is None else usable & ~target.at_border
     held = grip(looks.curvature)
     move = Similarity.identity()
     for left in reversed(range(steps)):
         here = looks.moved(move)
-        d, j = tree.nearest(here, *_LIKENESS, workers)
+        d, j = tree.nearest(here, *_LIKENESS, crew)
         facing = np.einsum("ij,ij->i", here.normals, target.normals[j]) > 0.5
         weight = np.where(allowed[j] & facing, held * _belief(d, _LIKE) ** 2, 0.0)
         if np.count_nonzero(weight) < 4:
@@ -457,7 +453,7 @@ def refine_alignment(
     return move
 
 
-def agreement(looks: Looks, target: Looks, tree: FeatureTree, workers: int = 1) -> float:
+def agreement(looks: Looks, target: Looks, tree: FeatureTree, crew: Crew = ALONE) -> float:
     """How well template and scan explain each other where they are, 0 to 2.
 
     Parameters
@@ -466,11 +462,11 @@ def agreement(looks: Looks, target: Looks, tree: FeatureTree, workers: int = 1) 
         Of the template, as in :func:`refine_alignment`, and of the scan.
     tree : FeatureTree
         Of ``target``.
-    workers : int
-        Threads of the search.
+    crew : Crew
+        Who shares the search.
     """
     count = len(target.points)
     some = even_subset(target.points, np.ones(count), len(looks.points))
-    forth = tree.nearest(looks, *_LIKENESS, workers)[0]
-    back = FeatureTree(looks).nearest(target.some(some), *_LIKENESS, workers)[0]
+    forth = tree.nearest(looks, *_LIKENESS, crew)[0]
+    back = FeatureTree(looks).nearest(target.some(some), *_LIKENESS, crew)[0]
     return float(_belief(forth, _LIKE).mean() + _belief(back, _LIKE).mean())

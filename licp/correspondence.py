@@ -1,10 +1,8 @@
 """Correspondences: which point of the scan each template vertex is drawn to, and how much."""
 
-from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +13,7 @@ from licp.schedule import Stage
 from licp.similarity import Similarity
 from licp.surface import Surface
 from licp.territory import Territory
-from licp.threads import in_threads, slices
+from licp.threads import ALONE, Crew
 from licp.traits import Traits
 from licp.walk import walk_nearest
 
@@ -108,8 +106,8 @@ class Matcher:
         Scan vertices that must not pull.
     labels : (s,) int, optional
         Regions of the scan vertices.
-    workers : int
-        Threads of the search.
+    crew : Crew
+        Who shares the work.
     """
 
     def __init__(
@@ -120,14 +118,14 @@ class Matcher:
         fine: tuple[Surface, Ints] | None = None,
         ignored: Bools | None = None,
         labels: Ints | None = None,
-        workers: int = 1,
+        crew: Crew = ALONE,
     ) -> None:
         self.target = target
         self.features = features
         self.fine = fine
         self.ignored = ignored
         self.labels = labels
-        self.workers = workers
+        self.crew = crew
         self.looks = Looks(target.vertices, target.normals, features)
         self.tree = FeatureTree(self.looks)
 
@@ -174,7 +172,7 @@ class StageMatcher:
 
     def _nearest(self, tree: FeatureTree, looks: Looks) -> tuple[Floats, Ints]:
         s = self.stage
-        return tree.nearest(looks, s.normal_weight, s.curvature_weight, self._scan.workers)
+        return tree.nearest(looks, s.normal_weight, s.curvature_weight, self._scan.crew)
 
     def _search(self, looks: Looks, territory: Territory | None, guess: Ints | None) -> Ints:
         """Nearest scan vertex in feature space, -1 where the territory has none, (n,).
@@ -190,7 +188,7 @@ class StageMatcher:
             def walk(queries: Floats, guess: Ints) -> Ints:
                 return walk_nearest(queries, guess, space, ring, weights)
 
-            found = np.concatenate(self._shared_out(walk, looks.rows, guess))
+            found = np.concatenate(scan.crew.share_rows(walk, looks.rows, guess))
             if territory is not None:  # a walker that leaves its territory stays where it was
                 found = np.where(territory.holds(found), found, guess)
         else:
@@ -237,12 +235,6 @@ class StageMatcher:
             on_border |= fine.at_border[beyond]
         return face, barycentric, points, facing, on_border
 
-    def _shared_out(self, do: Callable[..., Any], *rows: NDArray[Any]) -> list[Any]:
-        """What is done with the rows of a few vertices each in threads."""
-        workers = self._scan.workers
-        some = slices(len(rows[0]), workers)
-        return in_threads(lambda part: do(*(array[part] for array in rows)), some, workers)
-
     def match(
         self,
         vertices: Floats,
@@ -269,7 +261,7 @@ class StageMatcher:
         near = self._search(looks, territory, guess)
         nowhere = near < 0
         near = np.where(nowhere, 0, near)
-        parts = self._shared_out(self._ends, vertices, normals, near)
+        parts = scan.crew.share_rows(self._ends, vertices, normals, near)
         face, barycentric, points, facing, on_border = (
             np.concatenate(columns) for columns in zip(*parts, strict=True)
         )

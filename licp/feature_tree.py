@@ -10,7 +10,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from licp.similarity import Similarity
-from licp.threads import in_threads, slices
+from licp.threads import ALONE, Crew
 
 __all__ = ["FeatureTree", "Looks"]
 
@@ -93,7 +93,7 @@ class FeatureTree:
         looks: Looks,
         normal_weight: float = 0.0,
         curvature_weight: float = 0.0,
-        workers: int = 1,
+        crew: Crew = ALONE,
     ) -> tuple[Floats, Ints]:
         """Distances to, and indices of, the points that are most alike.
 
@@ -103,8 +103,8 @@ class FeatureTree:
             Queries (q).
         normal_weight, curvature_weight : float
             Length that a unit of each is worth.
-        workers : int
-            Threads.
+        crew : Crew
+            Who shares the queries.
 
         Returns
         -------
@@ -114,11 +114,11 @@ class FeatureTree:
         queries = looks.moved(self._move.inverse()).rows
         weights = looks.weights(self._move.scale, normal_weight, curvature_weight)
 
-        def search(some: slice) -> tuple[Floats, Ints]:
-            found: tuple[Floats, Ints] = _search(queries[some], weights, *self._built)
+        def search(some: Floats) -> tuple[Floats, Ints]:
+            found: tuple[Floats, Ints] = _search(some, weights, *self._built)
             return found
 
-        parts = in_threads(search, slices(len(queries), workers), workers)
+        parts = crew.share_rows(search, queries)
         squared, index = (np.concatenate(column) for column in zip(*parts, strict=True))
         return np.sqrt(squared), index
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from licp.laplacian import cotangent_laplacian
 from licp.surface import Surface
-from licp.threads import in_threads
+from licp.threads import ALONE, Crew
 
 __all__ = ["FEATURE_SCALES", "HeatCurvature"]
 
@@ -77,12 +77,12 @@ class HeatCurvature:
         self,
         vertices: Floats,
         normals: Floats,
-        workers: int = 1,
+        crew: Crew = ALONE,
         accuracy: float = _ACCURACY,
     ) -> Floats:
         """Features (n, len(scales)) of the surface with its vertices at ``vertices``.
 
-        Scales, widest first, are shared out to so many threads.  The accuracy is that of a heat
+        The crew shares the scales, widest first.  The accuracy is that of a heat
         step, relative to all of it.
         """
 
@@ -90,7 +90,7 @@ class HeatCurvature:
             flow: Floats = np.einsum("ij,ij->i", self._flow(vertices, s, accuracy), normals) / s
             return flow
 
-        columns = in_threads(feature, self._scales[::-1], workers)[::-1]
+        columns = crew.share(feature, self._scales[::-1])[::-1]
         return np.clip(np.stack(columns, 1), -1.0, 1.0)
 
     def spread(self, values: Floats) -> Floats:

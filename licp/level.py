@@ -1,6 +1,5 @@
 """One resolution of a template: everything the loop needs of it, prepared once."""
 
-from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 
 import numpy as np
@@ -13,6 +12,7 @@ from licp.landmarks import BoundLandmarks
 from licp.restshape import LocalSimilarities
 from licp.solver import Backend, ElasticSystem
 from licp.surface import Surface
+from licp.threads import ALONE, Crew
 from licp.traits import Traits
 
 __all__ = ["Level", "Pyramid"]
@@ -47,6 +47,8 @@ class Level:
     controls, radius : int, float
         Of :class:`licp.restshape.LocalSimilarities`; no controls, no following rest shape.
     backend : {"numba", "cholmod", "scipy"}, optional
+    crew : Crew, optional
+        Who shares the work.
 
     Attributes
     ----------
@@ -64,17 +66,17 @@ class Level:
         controls: int,
         radius: float,
         backend: Backend | None,
+        crew: Crew = ALONE,
     ) -> None:
         self.rest = rest = surface.vertices
         self.faces = surface.faces
         self.traits = traits
-        with ThreadPoolExecutor(1) as aside:
-            local = aside.submit(LocalSimilarities, rest, controls, radius) if controls else None
-            self._L, self.mass = surface.laplacian
-            self._transposed = self._L.T.tocsr()
-            self.spacing = float(np.sqrt(self.mass.sum() / len(rest)))
-            self.system = ElasticSystem(self._L, self.mass / traits.bending, rest, backend)
-            self._local = None if local is None else local.result()
+        local = crew.begin(LocalSimilarities, rest, controls, radius) if controls else None
+        self._L, self.mass = surface.laplacian
+        self._transposed = self._L.T.tocsr()
+        self.spacing = float(np.sqrt(self.mass.sum() / len(rest)))
+        self.system = ElasticSystem(self._L, self.mass / traits.bending, rest, backend)
+        self._local = None if local is None else local()
         self._delta = self._L @ rest
         own = surface.normals
         self._own_normals = None if np.array_equal(own, traits.normals) else own
@@ -167,7 +169,7 @@ class Pyramid:
 
     Parameters
     ----------
-    surface, traits, controls, radius, backend
+    surface, traits, controls, radius, backend, crew
         Of the finest :class:`Level`.
     stiff : float
         Stiffness length of the stiffest stage; coarser levels than it needs are not made.
@@ -181,8 +183,9 @@ class Pyramid:
         radius: float,
         backend: Backend | None,
         stiff: float,
+        crew: Crew = ALONE,
     ) -> None:
-        self.levels = [Level(surface, traits, controls, radius, backend)]
+        self.levels = [Level(surface, traits, controls, radius, backend, crew)]
         self._steps: list[Coarsening] = []
         while True:
             fine = self.levels[0]
@@ -193,7 +196,7 @@ class Pyramid:
             if not len(step.faces):
                 break
             kept = Surface(fine.rest[step.kept], step.faces)
-            coarse = Level(kept, fine.traits.on(step), controls, radius, backend)
+            coarse = Level(kept, fine.traits.on(step), controls, radius, backend, crew)
             self.levels.insert(0, coarse)
             self._steps.insert(0, step)
 

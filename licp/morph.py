@@ -29,9 +29,9 @@ from licp.scan import PreparedScan
 from licp.schedule import Schedule, Stage
 from licp.similarity import Similarity, fit_similarity
 from licp.solver import Backend, ElasticSolver
-from licp.surface import Surface, even_subset, nearest
+from licp.surface import Surface, even_subset
 from licp.territory import Places, Territory
-from licp.threads import beside, one_blas_thread, search_threads
+from licp.threads import Crew, one_blas_thread, search_threads
 from licp.traits import Traits
 from licp.untangle import untangled
 from licp.visibility import visible_share
@@ -64,6 +64,8 @@ _AHEAD = 0.5
 # Stiffness length of the first bending, which tells the pose: 20 mm of 400.  Three stages down to
 # 12 mm do not tell more: the error is the same within 0.3 % (ICT, MakeHuman), 0.8 % (generated).
 _ROUGH = 0.05
+# Threads that prepare a template: what can be done aside takes about as long as the rest.
+_SET_UP = 2
 # Root-mean-square displacement below which the last step counts as none: 0.4 mm of 400.
 _STILL = 1e-3
 
@@ -173,8 +175,8 @@ class Morpher:
         if sets and of_labels is not None:
             raise InputError("labels and a schedule with sets say the same thing: give one of them")
 
-        with one_blas_thread, ThreadPoolExecutor(1) as aside:
-            self._prepare(weights, bending, masked, of_labels, sets, backend, aside)
+        with one_blas_thread, Crew(_SET_UP) as crew:
+            self._prepare(weights, bending, masked, of_labels, sets, backend, crew)
 
     def _sets(self) -> dict[tuple[str, ...], Ints]:
         """Set of each vertex for every list of sets in the schedule."""
@@ -191,7 +193,7 @@ class Morpher:
         labels: Ints | None,
         sets: Mapping[tuple[str, ...], Ints],
         backend: Backend | None,
-        aside: ThreadPoolExecutor,
+        crew: Crew,
     ) -> None:
         """Everything that depends on the template alone."""
         clean_template = clean(self.template.vertices, self.template.faces)
@@ -201,7 +203,7 @@ class Morpher:
         part_area = np.bincount(part, area)
         in_body = part_area[part] >= _BODY_SHARE * part_area.max()
         self._body = np.flatnonzero(in_body)
-        shown = aside.submit(visible_share, clean_template.vertices, clean_template.faces)
+        shown = crew.begin(visible_share, clean_template.vertices, clean_template.faces)
         self._in_body = np.where(in_body, np.cumsum(in_body) - 1, -1)
         index = clean_template.index
         self._body_of = np.where(index < 0, -1, self._in_body[index])
@@ -215,8 +217,8 @@ class Morpher:
         self._rest = self._to_unit.apply(clean_template.vertices[in_body])
         source = clean_template.source[self._body]
         surface = Surface(self._rest, self._faces)
-        cloud = aside.submit(Cloud.of, surface)
-        crossing = aside.submit(self_intersections, clean_template.vertices, clean_template.faces)
+        cloud = crew.begin(Cloud.of, surface)
+        crossing = crew.begin(self_intersections, clean_template.vertices, clean_template.faces)
         trust = vertex_areas(self._rest, self._faces)
         if weights is not None:
             trust = trust * weights[source]
@@ -229,11 +231,11 @@ class Morpher:
         # Where stiffness varies, its stiff part dominates the error that a solve is judged by.
         self._tolerance = _SOLVE / np.sqrt(bends.max() / bends.min())
         self._curvature = HeatCurvature.on(surface)
-        curvature = self._curvature.of(self._rest, surface.normals, workers=2)
+        curvature = self._curvature.of(self._rest, surface.normals, crew)
         traits = Traits(
             trust,
             bends,
-            np.where(shown.result()[in_body] < _HIDDEN, _HIDDEN_REACH, np.inf),
+            np.where(shown()[in_body] < _HIDDEN, _HIDDEN_REACH, np.inf),
             free,
             None if labels is None else labels[source],
             surface.normals,
@@ -247,10 +249,11 @@ class Morpher:
             self.schedule.control_radius,
             backend,
             max(stage.stiffness for stage in self.schedule),
+            crew,
         )
         self._followers = self._follower_weights()
-        self._cloud = cloud.result()
-        self._rest_crossings = crossing.result()
+        self._cloud = cloud()
+        self._rest_crossings = crossing()
 
     @property
     def backend(self) -> Backend:
@@ -358,9 +361,9 @@ class Morpher:
         if landmarks is not None:
             marks = as_landmarks(landmarks).bind(self.template, self._clean.index, self._in_body)
         pose = _start(start, marks)
-        with one_blas_thread, ThreadPoolExecutor(1) as aside:
-            # Needed last, and nothing of Python runs in it.
-            tree = aside.submit(lambda: ready.full.triangles) if workers > 1 else None
+        with one_blas_thread, Crew(workers) as crew:
+            # Needed last.
+            tree = crew.begin(lambda: ready.full.triangles)
             if pose == "landmarks":
                 assert marks is not None
                 own = self._to_unit.inverse()
@@ -369,7 +372,7 @@ class Morpher:
                 )
                 poses = [fitted.after(own)]
             elif pose == "global":
-                poses = self._search(ready.cloud, rigid, workers)
+                poses = self._search(ready.cloud, rigid, crew)
             else:
                 poses = [pose.after(self._to_unit.inverse())]
             pose, matcher = self._settle(
@@ -378,7 +381,7 @@ class Morpher:
                 None if ignored is None else ignored[ready.source],
                 None if regions is None else regions[ready.source],
                 rigid,
-                workers,
+                crew,
             )
             watch.lap("align")
 
@@ -409,10 +412,9 @@ class Morpher:
             watch.lap("deform")
 
             state, residual, confidence = self._tell(X, matches, pose.scale)
-            if tree is not None:
-                tree.result()
+            tree()
             quality = assess_surfaces(
-                rest, fit, ready.full, len(self._rest_crossings), crossings, workers
+                rest, fit, ready.full, len(self._rest_crossings), crossings, crew
             )
             watch.lap("assess")
         return MorphResult(
@@ -451,57 +453,57 @@ class Morpher:
         d: Floats | None = None
         guess: Ints | None = None
         search = matcher.at(stages[0])
-        with beside(matcher.workers) as begin:
-            for stage in stages:
-                clock, first, inner, factors = time.perf_counter(), done, 0, 0
-                wanted = pyramid.fit_for(stage.stiffness)
-                if wanted > number:
-                    X = pyramid.refined(X, number, wanted)
-                    number, level, guess = wanted, pyramid.levels[wanted], None
-                    d = None
-                    solver, hung = ElasticSolver(level.system), pyramid.bound(marks, number)
-                search = matcher.at(stage)
-                territory = _territory(matcher, places, stage, level.traits)
-                alpha = stage.stiffness**4
-                for _ in range(stage.iterations):
-                    # Neither needs the matches; the first only guesses their weights.
-                    ready = begin(solver.expect, alpha, self._tolerance)
-                    bent = begin(level.bend, X)
-                    matches = search.match(X, level.normals(X), level.traits, guess, territory)
-                    guess = matches.near
-                    detail = stage.stiffness / stages[0].stiffness
-                    w, pull, along = level.weigh(X, matches, hung, detail)
-                    if not w.any():
-                        raise OverlapError(
-                            "not one template vertex has a match that passes the gates: "
-                            f"{_count_states(matches)}; check masks, labels, start and winding"
-                        )
-                    bend, force = bent()
-                    ready()
-                    d, info = solver.solve(
-                        alpha,
-                        w,
-                        pull - alpha * force,
-                        tol=self._tolerance,
-                        along=along,
-                        guess=None if d is None else _AHEAD * d,
+        begin = matcher.crew.begin
+        for stage in stages:
+            clock, first, inner, factors = time.perf_counter(), done, 0, 0
+            wanted = pyramid.fit_for(stage.stiffness)
+            if wanted > number:
+                X = pyramid.refined(X, number, wanted)
+                number, level, guess = wanted, pyramid.levels[wanted], None
+                d = None
+                solver, hung = ElasticSolver(level.system), pyramid.bound(marks, number)
+            search = matcher.at(stage)
+            territory = _territory(matcher, places, stage, level.traits)
+            alpha = stage.stiffness**4
+            for _ in range(stage.iterations):
+                # Neither needs the matches; the first only guesses their weights.
+                ready = begin(solver.expect, alpha, self._tolerance)
+                bent = begin(level.bend, X)
+                matches = search.match(X, level.normals(X), level.traits, guess, territory)
+                guess = matches.near
+                detail = stage.stiffness / stages[0].stiffness
+                w, pull, along = level.weigh(X, matches, hung, detail)
+                if not w.any():
+                    raise OverlapError(
+                        "not one template vertex has a match that passes the gates: "
+                        f"{_count_states(matches)}; check masks, labels, start and winding"
                     )
-                    told = level.measure(X, matches, alpha * bend, d)
-                    X = X + d
-
-                    done, inner = done + 1, inner + info.iterations
-                    factors += info.refactored
-                    if callback is not None:
-                        now = pose.apply(pyramid.refined(X, number, pyramid.last))
-                        stop = bool(callback(Iteration(done, total, stage, now, *told)))
-                    if stop:
-                        break
-                seconds = time.perf_counter() - clock
-                history.append(
-                    StageRecord(stage.stiffness, *told, done - first, inner, factors, seconds)
+                bend, force = bent()
+                ready()
+                d, info = solver.solve(
+                    alpha,
+                    w,
+                    pull - alpha * force,
+                    tol=self._tolerance,
+                    along=along,
+                    guess=None if d is None else _AHEAD * d,
                 )
+                told = level.measure(X, matches, alpha * bend, d)
+                X = X + d
+
+                done, inner = done + 1, inner + info.iterations
+                factors += info.refactored
+                if callback is not None:
+                    now = pose.apply(pyramid.refined(X, number, pyramid.last))
+                    stop = bool(callback(Iteration(done, total, stage, now, *told)))
                 if stop:
                     break
+            seconds = time.perf_counter() - clock
+            history.append(
+                StageRecord(stage.stiffness, *told, done - first, inner, factors, seconds)
+            )
+            if stop:
+                break
         return _Shape(number, X, matches, search, tuple(history), stop)
 
     def _bend_roughly(
@@ -541,10 +543,10 @@ class Morpher:
         alike = search.resemblance(X, level.normals(X), level.traits)
         return Places(alike, level.traits.sets, matcher.target.neighbours, matcher.target.spacing)
 
-    def _search(self, cloud: Cloud, rigid: bool, workers: int) -> list[Similarity]:
+    def _search(self, cloud: Cloud, rigid: bool, crew: Crew) -> list[Similarity]:
         """Poses from the unit frame to the scan without any start, best first."""
         if not rigid:
-            return align_globally(self._cloud, cloud, workers=workers)
+            return align_globally(self._cloud, cloud, crew=crew)
         grown = Similarity(1.0 / self._to_unit.scale, np.eye(3), np.zeros(3))
         template = self._cloud.scaled(grown.scale)
         ratio = cloud.radius / template.radius
@@ -553,7 +555,7 @@ class Morpher:
                 f"rigid=True keeps the scale, but the scan is {ratio:.3g} times as large as the "
                 "template: bring both to one unit, or leave out rigid"
             )
-        found = align_globally(template, cloud, with_scale=False, workers=workers)
+        found = align_globally(template, cloud, with_scale=False, crew=crew)
         return [pose.after(grown) for pose in found]
 
     def _settle(
@@ -563,7 +565,7 @@ class Morpher:
         ignored: Bools | None,
         labels: Ints | None,
         rigid: bool,
-        workers: int,
+        crew: Crew,
     ) -> tuple[Similarity, Matcher]:
         """Refine the poses; the one that explains most, with the scan in the unit frame."""
         # A thousand vertices with equal shares of the weight fix seven numbers as well as all do.
@@ -575,33 +577,33 @@ class Morpher:
             target, fine = scan.seen_from(pose)
             matcher = Matcher(
                 target,
-                HeatCurvature.on(target).of(target.vertices, target.normals, workers),
+                HeatCurvature.on(target).of(target.vertices, target.normals, crew),
                 fine=fine,
                 ignored=ignored if ignored is None or fine is None else ignored[fine[1]],
                 labels=labels if labels is None or fine is None else labels[fine[1]],
-                workers=workers,
+                crew=crew,
             )
-            self._check_overlap(looks.points, matcher)
+            self._check_overlap(looks, matcher)
             move = refine_alignment(
                 looks,
                 target,
                 matcher.tree,
                 usable=None if matcher.ignored is None else ~matcher.ignored,
                 with_scale=not rigid,
-                workers=workers,
+                crew=crew,
             )
             agreed = 0.0
             if len(poses) > 1:
-                agreed = agreement(looks.moved(move), matcher.looks, matcher.tree, workers)
+                agreed = agreement(looks.moved(move), matcher.looks, matcher.tree, crew)
             if agreed > most:
                 most = agreed
                 best = pose.after(move), matcher.moved(move.inverse())
         assert best is not None
         return best
 
-    def _check_overlap(self, vertices: Floats, matcher: Matcher) -> None:
+    def _check_overlap(self, looks: Looks, matcher: Matcher) -> None:
         gate = self.schedule.stages[0].distance_gate
-        d = nearest(matcher.target.points, vertices, matcher.workers)[0]
+        d = matcher.tree.nearest(looks, crew=matcher.crew)[0]
         if not (d < gate).any():
             raise OverlapError(
                 "template and scan have nothing in common: from this start the nearest scan vertex "

@@ -25,7 +25,7 @@ from licp.geometry import (
 )
 from licp.intersections import self_intersections
 from licp.surface import Surface
-from licp.threads import in_threads
+from licp.threads import ALONE, Crew
 
 __all__ = [
     "Distances",
@@ -185,7 +185,7 @@ def assess_surfaces(
     scan: Surface,
     rest_self_intersections: int,
     crossings: int | None = None,
-    workers: int = 1,
+    crew: Crew = ALONE,
 ) -> Quality:
     """Like :func:`assess`, of surfaces that are there already.
 
@@ -199,8 +199,8 @@ def assess_surfaces(
         Of the template before.
     crossings : int, optional
         Self-intersections after, if they are known.
-    workers : int
-        Threads that share the work.
+    crew : Crew
+        Who shares the work.
     """
     V0, V1, F = rest_vertices, fit.vertices, fit.faces
     rest, new, scale = _areas(V0, V1, F)
@@ -212,9 +212,7 @@ def assess_surfaces(
         lambda: int(flipped_faces(V0, V1, F).sum()),
         lambda: _edge_distortion(V0, V1, fit.edges[0], scale),
     )
-    forward, backward, crossed, flipped, distortion = in_threads(
-        lambda part: part(), parts, workers
-    )
+    forward, backward, crossed, flipped, distortion = crew.share(lambda part: part(), parts)
     distances = SurfaceDistances(forward[0], backward[0], forward[1], backward[1])
     return Quality(
         **vars(distances),

@@ -3,26 +3,17 @@
 import itertools
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from queue import Empty, SimpleQueue
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from licp.errors import InputError
 
-__all__ = [
-    "Share",
-    "beside",
-    "in_threads",
-    "one_blas_thread",
-    "search_threads",
-    "sharing",
-    "slices",
-]
+__all__ = ["ALONE", "Crew", "one_blas_thread", "search_threads", "slices"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -39,75 +30,76 @@ def search_threads(threads: int | None) -> int:
     return int(threads)
 
 
-class Share(Protocol):
-    """Does something with each item; results in their order."""
+class Crew:
+    """The thread that makes it and others, which help it with work that leaves Python.
 
-    def __call__(self, do: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]: ...
+    One crew serves a whole run, since starting a thread takes a while.  Whoever is free takes what
+    is next, so nothing waits for a thread that is busy with something else.
 
-
-@contextmanager
-def sharing(workers: int) -> Iterator[Share]:
-    """Shares items out to this thread and others, for work that leaves Python.
-
-    Examples
-    --------
-    >>> with sharing(2) as share:
-    ...     share(abs, [-1, 2, -3])
-    [1, 2, 3]
-    """
-    if workers <= 1:
-        yield lambda do, items: [do(item) for item in items]
-        return
-    with ThreadPoolExecutor(workers - 1) as pool:
-
-        def share(do: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-            results: dict[int, Result] = {}
-            waiting: SimpleQueue[tuple[int, Item]] = SimpleQueue()
-            for numbered in enumerate(items):
-                waiting.put(numbered)
-
-            def work() -> None:
-                with suppress(Empty):
-                    while True:
-                        number, item = waiting.get_nowait()
-                        results[number] = do(item)
-
-            others = [pool.submit(work) for _ in range(min(workers, waiting.qsize()) - 1)]
-            work()
-            for each in others:
-                each.result()
-            return [results[number] for number in sorted(results)]
-
-        yield share
-
-
-def in_threads(do: Callable[[Item], Result], items: Iterable[Item], workers: int) -> list[Result]:
-    """:func:`sharing` for a single time."""
-    with sharing(workers) as share:
-        return share(do, items)
-
-
-@contextmanager
-def beside(workers: int) -> Iterator[Callable[..., Callable[[], Any]]]:
-    """Begins things in a second thread, and tells them when asked; with one, in this one at once.
+    Parameters
+    ----------
+    workers : int
+        Threads, this one included.
 
     Examples
     --------
-    >>> with beside(2) as begin:
-    ...     larger = begin(max, 2, 3)
-    ...     larger()
-    3
+    >>> with Crew(2) as crew:
+    ...     larger = crew.begin(max, 2, 3)
+    ...     crew.share(abs, [-1, 2, -3]), larger()
+    ([1, 2, 3], 3)
     """
-    if workers <= 1:
 
-        def at_once(do: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self._pool = ThreadPoolExecutor(workers - 1) if workers > 1 else None
+
+    def __enter__(self) -> "Crew":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def begin(self, do: Callable[..., Result], *arguments: Any) -> Callable[[], Result]:
+        """Have something done aside; what is returned tells the result, and does it if nobody has.
+
+        Alone, it is done at once.
+        """
+        if self._pool is None:
             done = do(*arguments)
             return lambda: done
+        future = self._pool.submit(do, *arguments)
+        return lambda: do(*arguments) if future.cancel() else future.result()
 
-        yield at_once
-        return
-    with ThreadPoolExecutor(1) as pool:
-        yield lambda do, *arguments: pool.submit(do, *arguments).result
+    def share(self, do: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+        """Do something with each item; results in their order."""
+        each = list(items)
+        if self._pool is None or len(each) < 2:
+            return [do(item) for item in each]
+        results: dict[int, Result] = {}
+        numbers = itertools.count()
+
+        def work() -> None:
+            while (number := next(numbers)) < len(each):
+                results[number] = do(each[number])
+
+        helpers = [self._pool.submit(work) for _ in range(min(self.workers, len(each)) - 1)]
+        work()
+        for helper in helpers:
+            if not helper.cancel():
+                helper.result()
+        return [results[number] for number in range(len(each))]
+
+    def share_rows(self, do: Callable[..., Any], *rows: NDArray[Any]) -> list[Any]:
+        """Do something with some rows of arrays of one length at a time; results in their order."""
+        # More parts than threads: one may come late.
+        parts = 2 * self.workers if self.workers > 1 else 1
+        return self.share(
+            lambda part: do(*(array[part] for array in rows)), slices(len(rows[0]), parts)
+        )
+
+
+ALONE = Crew(1)
 
 
 def slices(count: int, parts: int) -> list[slice]:

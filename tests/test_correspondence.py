@@ -11,6 +11,7 @@ from licp.repair import clean
 from licp.schedule import Stage
 from licp.similarity import Similarity
 from licp.surface import Surface, nearest
+from licp.threads import Crew
 from licp.traits import Traits
 
 STAGE = Stage(stiffness=0.05, normal_weight=0.1, curvature_weight=0.0)
@@ -193,7 +194,8 @@ def test_a_moved_scan_gives_moved_matches() -> None:
 @pytest.mark.parametrize("workers", [2, 5])
 def test_the_number_of_threads_changes_nothing(workers: int) -> None:
     mesh = potato(4)
-    one, many = match(matcher(mesh)), match(matcher(mesh, workers=workers))
+    with Crew(workers) as crew:
+        one, many = match(matcher(mesh)), match(matcher(mesh, crew=crew))
     assert np.array_equal(one.points, many.points) and np.array_equal(one.state, many.state)
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from licp.feature_tree import FeatureTree, Looks
 from licp.similarity import Similarity
+from licp.threads import Crew
 
 
 def looks(count: int, seed: int, scales: int = 3) -> Looks:
@@ -36,7 +37,8 @@ def test_it_moves_without_being_built_again(workers: int) -> None:
     turn = np.linalg.qr(np.random.default_rng(5).normal(size=(3, 3)))[0]
     move = Similarity(0.02, turn * np.sign(np.linalg.det(turn)), np.array([30.0, -2.0, 5.0]))
     tree = FeatureTree(points).moved(move).moved(move.inverse()).moved(move)
-    distance, index = tree.nearest(queries.moved(move), 0.01, 0.02, workers)
+    with Crew(workers) as crew:
+        distance, index = tree.nearest(queries.moved(move), 0.01, 0.02, crew)
     every = brute(queries.moved(move), points.moved(move), 0.01, 0.02)
     assert np.array_equal(index, every.argmin(1))
     assert np.allclose(distance, every.min(1), rtol=1e-9)
