@@ -1,8 +1,10 @@
 """One resolution of a template: everything the loop needs of it, prepared once."""
 
 from copy import copy
+from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from licp.coarsening import Coarsening, coarsen
@@ -95,14 +97,8 @@ class Level:
         now, own, fine = vertex_normals(X, self.faces), self._own_normals, self.traits.normals
         if own is None:
             return now
-        axis = np.cross(own, now)
-        cosine = np.einsum("ij,ij->i", own, now)[:, None]
-        once = np.cross(axis, fine)
-        # Rodrigues' formula for the shortest rotation; there is none between opposite normals.
-        turned = fine + once + np.cross(axis, once) / np.maximum(1.0 + cosine, 0.05)
-        length = np.linalg.norm(turned, axis=1, keepdims=True)
-        unit: Floats = turned / np.where(length > 0, length, 1.0)
-        return unit
+        turned: Floats = _turned(own, now, fine)
+        return turned
 
     def maps(self, X: Floats) -> Floats:
         """How the surroundings of each vertex have turned and grown, (n, 3, 3)."""
@@ -154,14 +150,57 @@ class Level:
         """Energy, matched part, median residual and step of one iteration."""
         matched = matches.state == State.MATCHED
         on = matched & self.traits.free
-        gap = (matches.points - X)[on]
-        squared = np.einsum("ij,ij->i", gap, gap)
-        return (
-            bending + float(self.traits.trust[on] @ squared),
-            float(self.mass[matched].sum() / self.mass.sum()),
-            float(np.sqrt(np.median(squared))) if len(squared) else 0.0,
-            float(np.sqrt(self.mass @ np.einsum("ij,ij->i", d, d) / self.mass.sum())),
+        squared, misfit, seen, moved = _measures(
+            X, matches.points, matched, on, self.traits.trust, self.mass, d
         )
+        return (
+            bending + misfit,
+            seen,
+            float(np.sqrt(np.median(squared))) if len(squared) else 0.0,
+            float(np.sqrt(moved)),
+        )
+
+
+@njit(cache=True, nogil=True)
+def _turned(own: Any, now: Any, fine: Any) -> Any:
+    """Unit vectors ``fine`` (n, 3) under the shortest rotations from ``own`` to ``now``."""
+    out = np.empty_like(fine)
+    for i in range(len(fine)):
+        a, b, c = own[i]
+        d, e, f = now[i]
+        x, y, z = fine[i]
+        # Rodrigues' formula; there is none between opposite normals.
+        u, v, w = b * f - c * e, c * d - a * f, a * e - b * d
+        p, q, r = v * z - w * y, w * x - u * z, u * y - v * x
+        twice = 1.0 / max(1.0 + a * d + b * e + c * f, 0.05)
+        x += p + (v * r - w * q) * twice
+        y += q + (w * p - u * r) * twice
+        z += r + (u * q - v * p) * twice
+        length = np.sqrt(x * x + y * y + z * z)
+        if length == 0.0:
+            length = 1.0
+        out[i, 0], out[i, 1], out[i, 2] = x / length, y / length, z / length
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _measures(X: Any, points: Any, matched: Any, on: Any, trust: Any, mass: Any, d: Any) -> Any:
+    """Squared gaps of pulling matches, their trusted sum, matched part and mean squared step."""
+    squared = np.empty(len(X))
+    count, misfit, seen, total, moved = 0, 0.0, 0.0, 0.0, 0.0
+    for i in range(len(X)):
+        total += mass[i]
+        moved += mass[i] * (d[i, 0] ** 2 + d[i, 1] ** 2 + d[i, 2] ** 2)
+        if matched[i]:
+            seen += mass[i]
+        if on[i]:
+            gap = 0.0
+            for k in range(3):
+                gap += (points[i, k] - X[i, k]) ** 2
+            misfit += trust[i] * gap
+            squared[count] = gap
+            count += 1
+    return squared[:count], misfit, seen / total, moved / total
 
 
 class Pyramid:

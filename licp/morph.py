@@ -216,7 +216,10 @@ class Morpher:
         self._to_unit = Similarity(1.0 / size, np.eye(3), -centre / size)
         self._rest = self._to_unit.apply(clean_template.vertices[in_body])
         source = clean_template.source[self._body]
-        surface = Surface(self._rest, self._faces)
+        self._whole = Surface(clean_template.vertices, clean_template.faces)
+        _ = self._whole.border  # found once for all fits
+        all_bend = bool(in_body.all())
+        surface = self._whole.reshaped(self._rest) if all_bend else Surface(self._rest, self._faces)
         cloud = crew.begin(Cloud.of, surface)
         crossing = crew.begin(self_intersections, clean_template.vertices, clean_template.faces)
         trust = vertex_areas(self._rest, self._faces)
@@ -403,7 +406,7 @@ class Morpher:
                 )
             history, stopped = shape.history, shape.stopped
             vertices = self._place(X, pose)
-            fit = Surface(vertices[self._clean.source], self._clean.faces)
+            fit = self._whole.reshaped(vertices[self._clean.source])
             rest = pose.apply(self._to_unit.apply(self._clean.vertices))
             fit, crossings = untangled(rest, fit, self._rest_crossings, self._bends)
             known = self._clean.index >= 0

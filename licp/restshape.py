@@ -54,22 +54,12 @@ class LocalSimilarities:
             spacing = np.median(np.asarray(KDTree(vertices).query(some, k=2)[0])[:, 1])
             radius = max(radius, 2.0 * float(spacing))
         centres = farthest_points(vertices, min(controls, len(vertices)))
-        rows, columns, values = _gaussian(vertices, vertices[centres], radius, _NEGLIGIBLE)
+        start, at, weight = _gaussian(vertices, vertices[centres], radius, _NEGLIGIBLE)
         shape = (len(vertices), len(centres))
-        G = sparse.csr_array((values, (rows, columns)), shape=shape)
-        total = np.asarray(G.sum(axis=1), np.float64).ravel()
-        # A vertex out of reach of all controls takes after the nearest one.
-        lost = np.flatnonzero(total == 0)
-        if len(lost):
-            d = np.linalg.norm(vertices[lost, None] - vertices[centres], axis=2)
-            near = sparse.csr_array((np.ones(len(lost)), (lost, d.argmin(1))), shape=shape)
-            G = sparse.csr_array(G + near)
-            total[lost] = 1.0
+        G = sparse.csr_array((weight, at, start), shape=shape)
         # Products of sparse and dense arrays have no static type.
-        self._blend: Any = sparse.csr_array(sparse.diags_array(1.0 / total) @ G)
-        gather = sparse.csr_array(G.T)
-        weight = np.asarray(gather.sum(axis=1), np.float64).ravel()
-        self._gather: Any = sparse.csr_array(sparse.diags_array(1.0 / weight) @ gather)
+        self._blend: Any = _means(G)
+        self._gather: Any = _means(G.T.tocsr())
         self._rest = vertices
         G = self._gather
         self._rest_mean, H = _moments(G.indptr, G.indices, G.data, vertices, vertices)
@@ -196,31 +186,39 @@ def farthest_points(points: Floats, count: int) -> Ints:
     return chosen
 
 
-@njit(cache=True, nogil=True)
-def _squared(A: Any, i: int, B: Any, j: int) -> Any:
-    x, y, z = A[i, 0] - B[j, 0], A[i, 1] - B[j, 1], A[i, 2] - B[j, 2]
-    return x * x + y * y + z * z
+def _means(weights: sparse.csr_array) -> sparse.csr_array:
+    """Rows scaled to a sum of one."""
+    total = np.add.reduceat(weights.data, weights.indptr[:-1])
+    data = weights.data / np.repeat(total, np.diff(weights.indptr))
+    return sparse.csr_array((data, weights.indices, weights.indptr), shape=weights.shape)
 
 
 @njit(cache=True, nogil=True)
-def _gaussian(points: Floats, centres: Floats, radius: float, least: float):  # type: ignore[no-untyped-def]
-    """Gaussian weights that are not negligible, as (row, column, value)."""
+def _gaussian(points: Floats, centres: Floats, radius: float, least: float) -> Any:
+    """Gaussian weights (n, m) that are not negligible, as compressed rows.
+
+    A point out of reach of all centres takes after the nearest one.
+    """
     limit = -2.0 * np.log(least) * radius * radius
     n, m = len(points), len(centres)
+    start = np.zeros(n + 1, np.int32)
+    at, weight = np.empty(4 * n + m, np.int32), np.empty(4 * n + m)
     count = 0
     for i in range(n):
+        if count + m > len(at):
+            at = np.concatenate((at, np.empty(len(at), np.int32)))
+            weight = np.concatenate((weight, np.empty(len(weight))))
+        x, y, z = points[i, 0], points[i, 1], points[i, 2]
+        near, closest = 0, np.inf
         for j in range(m):
-            if _squared(points, i, centres, j) < limit:
-                count += 1
-    rows = np.empty(count, np.int64)
-    columns = np.empty(count, np.int64)
-    values = np.empty(count)
-    k = 0
-    for i in range(n):
-        for j in range(m):
-            d = _squared(points, i, centres, j)
+            d = (x - centres[j, 0]) ** 2 + (y - centres[j, 1]) ** 2 + (z - centres[j, 2]) ** 2
             if d < limit:
-                rows[k], columns[k] = i, j
-                values[k] = np.exp(-0.5 * d / (radius * radius))
-                k += 1
-    return rows, columns, values
+                at[count], weight[count] = j, np.exp(-0.5 * d / (radius * radius))
+                count += 1
+            elif d < closest:
+                near, closest = j, d
+        if count == start[i]:
+            at[count], weight[count] = near, 1.0
+            count += 1
+        start[i + 1] = count
+    return start, at[:count], weight[:count]

@@ -137,6 +137,14 @@ class Surface:
             copy.__dict__["laplacian"] = L, move.scale**2 * mass
         return copy
 
+    def reshaped(self, vertices: Floats) -> "Surface":
+        """The same faces with their vertices at other places."""
+        other = Surface(vertices, self.faces)
+        for name in ("edges", "at_border", "border", "incidence", "neighbours"):
+            if name in self.__dict__:
+                other.__dict__[name] = self.__dict__[name]
+        return other
+
     def thinned(self, kept: Ints, faces: Ints, cell: Ints) -> "Surface":
         """The surface of some of its vertices (see :func:`licp.coarsening.thin`).
 

@@ -68,7 +68,7 @@ def untangled(rest: Floats, fit: Surface, known: Ints, bends: Bools) -> tuple[Su
     moved = unfold(rest, moved, faces)
     if np.array_equal(moved, fit.vertices):
         return fit, len(found)
-    return Surface(moved, fit.faces), None
+    return fit.reshaped(moved), None
 
 
 def untangle(rest: Floats, vertices: Floats, faces: Ints, crossings: Ints) -> Floats:
