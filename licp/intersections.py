@@ -1,5 +1,6 @@
 """Pairs of triangles of one mesh that run through each other."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from licp.closest import TriangleTree, _tree_of
 from licp.geometry import _faces
+from licp.threads import ALONE, Crew
 
 __all__ = ["self_intersections"]
 
@@ -15,9 +17,15 @@ __all__ = ["self_intersections"]
 # are safe to about 1e-13 of the size of a mesh; its triangles are seldom below 1e-3 of that.
 _CONTACT = 1e-9
 
+# Level of the tree whose boxes are paired by different threads: three pieces.
+_SHARED = 1
+
 
 def self_intersections(
-    vertices: ArrayLike, faces: ArrayLike, tree: TriangleTree | None = None
+    vertices: ArrayLike,
+    faces: ArrayLike,
+    tree: TriangleTree | None = None,
+    crew: Crew = ALONE,
 ) -> NDArray[np.int64]:
     """Pairs of faces without a common vertex whose interiors meet.
 
@@ -35,6 +43,8 @@ def self_intersections(
         Triangles, by vertex.
     tree : TriangleTree, optional
         The tree of this very mesh, if there is one already.
+    crew : Crew, optional
+        Who shares the work.
 
     Returns
     -------
@@ -61,21 +71,43 @@ def self_intersections(
     """
     tree = _tree_of(vertices, faces, tree)
     F = _faces(faces)
-    pairs: NDArray[np.int64] = _pairs(tree.boxes, tree.corners, F[tree.order], tree.depth)
+    normals, longest, small = _triangles(tree.corners)
+    ids = F[tree.order]
+    # One piece for each pair of a few boxes, if there is somebody to take one.
+    level = min(_SHARED, tree.depth) if crew.workers > 1 else 0
+    nodes = range((1 << level) - 1, (2 << level) - 1)
+
+    def of(pair: tuple[int, int]) -> NDArray[np.int64]:
+        found: NDArray[np.int64] = _pairs(
+            *pair, tree.boxes, tree.corners, ids, tree.depth, normals, longest, small
+        )
+        return found
+
+    pairs = np.concatenate(crew.share(of, itertools.combinations_with_replacement(nodes, 2)))
     pairs = np.sort(tree.order[pairs], axis=1)
     return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _pairs(boxes: Any, corners: Any, ids: Any, depth: int) -> Any:
+def _pairs(
+    one: int,
+    other: int,
+    boxes: Any,
+    corners: Any,
+    ids: Any,
+    depth: int,
+    normals: Any,
+    longest: Any,
+    small: Any,
+) -> Any:
+    """Pairs of triangles that meet, of two nodes of the tree."""
     m = ids.shape[0]
-    normals, longest, small = _triangles(corners)
     first = (1 << depth) - 1
     found = np.empty((64, 2), np.int64)
     count = 0
     # Both halves of a pair are always on one level: at most three more pairs for each level.
     stack = np.empty((3 * depth + 4, 2), np.int64)
-    stack[0, 0] = stack[0, 1] = 0
+    stack[0, 0], stack[0, 1] = one, other
     top = 1
     while top > 0:
         top -= 1

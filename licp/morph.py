@@ -408,7 +408,7 @@ class Morpher:
             vertices = self._place(X, pose)
             fit = self._whole.reshaped(vertices[self._clean.source])
             rest = pose.apply(self._to_unit.apply(self._clean.vertices))
-            fit, crossings = untangled(rest, fit, self._rest_crossings, self._bends)
+            fit, crossings = untangled(rest, fit, self._rest_crossings, self._bends, crew)
             known = self._clean.index >= 0
             vertices[known] = fit.vertices[self._clean.index[known]]
             X = pose.inverse().apply(fit.vertices[self._body])

@@ -11,6 +11,7 @@ from licp.geometry import components, edges, vertex_normals
 from licp.intersections import self_intersections
 from licp.quality import flipped_faces
 from licp.surface import Surface, _sums
+from licp.threads import ALONE, Crew
 
 __all__ = ["unfold", "untangle", "untangled"]
 
@@ -37,7 +38,9 @@ _VOTES = 15
 _BACK_TO_BACK = 0.7
 
 
-def untangled(rest: Floats, fit: Surface, known: Ints, bends: Bools) -> tuple[Surface, int | None]:
+def untangled(
+    rest: Floats, fit: Surface, known: Ints, bends: Bools, crew: Crew = ALONE
+) -> tuple[Surface, int | None]:
     """Take a fit apart where it runs through itself and did not before, and unfold flipped faces.
 
     Parameters
@@ -50,6 +53,8 @@ def untangled(rest: Floats, fit: Surface, known: Ints, bends: Bools) -> tuple[Su
         Pairs of faces that run through each other in the template before.
     bends : (m,) bool
         Faces that may be bent: eyeballs and teeth may not, so what runs through them stays.
+    crew : Crew, optional
+        Who shares the search.
 
     Returns
     -------
@@ -58,7 +63,7 @@ def untangled(rest: Floats, fit: Surface, known: Ints, bends: Bools) -> tuple[Su
     int or None
         Pairs of faces that run through each other in it, if they were counted.
     """
-    found = self_intersections(fit.vertices, fit.faces, fit.triangles)
+    found = self_intersections(fit.vertices, fit.faces, fit.triangles, crew)
     pairs = _added(found, known)
     pairs = pairs[bends[pairs].all(1)]
     faces, place = fit.faces[bends], np.cumsum(bends) - 1
