@@ -241,8 +241,8 @@ def leaning_feet(
     vertices: Floats,
     normals: Floats,
     faces: Ints,
-    indptr: Ints,
-    indices: Ints,
+    indptr: NDArray[np.uint64],
+    fans: NDArray[np.uint32],
     lean: float,
 ) -> tuple[Ints, Floats, Floats, Floats]:
     """Closest points around given vertices, moved towards where normals agree.  Our own.
@@ -263,8 +263,8 @@ def leaning_feet(
         The same of the mesh.
     faces : (m, 3) int64
         Triangles, by vertex.
-    indptr, indices : (n + 1,), (3 m,) int64
-        Faces of each vertex, from :func:`licp.geometry.vertex_faces`.
+    indptr, fans : (n + 1,) uint64, (3 m, 3) uint32
+        Faces of each vertex, from :func:`licp.geometry.vertex_fans`.
     lean : float
         Length that a unit of difference between normals is worth.
 
@@ -281,10 +281,10 @@ def leaning_feet(
 
     Examples
     --------
-    >>> from licp.geometry import vertex_faces
+    >>> from licp.geometry import vertex_fans
     >>> V, F = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0.0]]), np.array([[0, 1, 2]])
     >>> N = np.array([[0, 0, 1], [1, 0, 0], [0, 0, 1.0]])
-    >>> p, up, rows = np.array([[0.25, 0.25, 1]]), np.array([[0, 0, 1.0]]), vertex_faces(F, 3)
+    >>> p, up, rows = np.array([[0.25, 0.25, 1]]), np.array([[0, 0, 1.0]]), vertex_fans(F, 3)
     >>> for lean in (0.0, 1.0):
     ...     found = leaning_feet(p, up, np.array([0]), V, N, F, *rows, lean)
     ...     print(found[2].round(3).tolist())
@@ -292,14 +292,14 @@ def leaning_feet(
     [[0.083, 0.25, 0.0]]
     """
     found: tuple[Ints, Floats, Floats, Floats] = _feet(
-        points, facing, vertex_ids, vertices, normals, faces, indptr, indices, lean**2
+        points, facing, vertex_ids, vertices, normals, faces, indptr, fans, lean**2
     )
     return found
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _feet(
-    P: Any, N: Any, at: Any, S: Any, M: Any, F: Any, indptr: Any, indices: Any, weight: float
+    P: Any, N: Any, at: Any, S: Any, M: Any, F: Any, indptr: Any, fans: Any, weight: float
 ) -> Any:
     q = len(P)
     face = np.empty(q, np.int64)
@@ -307,16 +307,15 @@ def _feet(
     point = np.empty((q, 3))
     facing = np.empty((q, 3))
     for i in range(q):
-        own = at[i]
-        f, v, w, squared, g, x, y = _around(P, N, i, own, S, M, F, indptr, indices, weight)
+        own: Any = np.uint64(at[i])
+        f, b, c, v, w, squared, d, e, x, y = _around(P, N, i, own, S, M, indptr, fans, weight)
         face[i] = f
         if f < 0:
             bary[i], point[i], facing[i] = 0.0, S[own], M[own]
             continue
-        first, b, c = _next(F, f, own)
+        first = 0 if F[f, 0] == own else 1 if F[f, 1] == own else 2
         u = _rest(v, w)
         bary[i, first], bary[i, (first + 1) % 3], bary[i, (first + 2) % 3] = u, v, w
-        _, d, e = _next(F, g, own)
         z = _rest(x, y)
         gone, long = 0.0, 0.0
         for k in range(3):
@@ -335,16 +334,6 @@ def _feet(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _next(F: Any, f: int, own: int) -> Any:
-    """Which corner of a face a vertex is, and the two others in order."""
-    if F[f, 0] == own:
-        return 0, F[f, 1], F[f, 2]
-    if F[f, 1] == own:
-        return 1, F[f, 2], F[f, 0]
-    return 2, F[f, 0], F[f, 1]
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
 def _rest(v: float, w: float) -> float:
     """What is left for the third coordinate; rounding is nothing."""
     u = 1.0 - v - w
@@ -353,48 +342,39 @@ def _rest(v: float, w: float) -> float:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _around(
-    P: Any,
-    N: Any,
-    i: int,
-    own: int,
-    S: Any,
-    M: Any,
-    F: Any,
-    indptr: Any,
-    indices: Any,
-    weight: float,
+    P: Any, N: Any, i: int, own: Any, S: Any, M: Any, indptr: Any, fans: Any, weight: float
 ) -> Any:
-    """Closest points around a vertex by position, with its squared distance, and by normal too.
+    """Closest points around a vertex: by position, with face, squared distance; by normal too.
 
     All that decides is in the products of the two sides at the vertex and the query, seen from
     there; those of positions and normals add up.
     """
-    f, v, w, near = -1, 0.0, 0.0, np.inf
-    g, x, y, alike = -1, 0.0, 0.0, np.inf
+    face, b, c, v, w, near = -1, own, own, 0.0, 0.0, np.inf
+    d, e, x, y, alike = own, own, 0.0, 0.0, np.inf
     qq = 0.0
     for k in range(3):
         qq += (P[i, k] - S[own, k]) ** 2
-    for j in range(indptr[own], indptr[own + 1]):
-        _, b, c = _next(F, indices[j], own)
-        bb, bc, cc, bq, cq = _products(P, i, S, own, b, c)
-        m, n, less = _lowest(bb, bc, cc, bq, cq)
+    for row in range(indptr[own], indptr[own + np.uint64(1)]):
+        s, t = np.uint64(fans[row, 1]), np.uint64(fans[row, 2])
+        ss, st, tt, sq, tq = _products(P, i, S, own, s, t)
+        m, n, less = _lowest(ss, st, tt, sq, tq)
         if less < near:
-            f, v, w, near = indices[j], m, n, less
-        dd, de, ee, dq, eq = _products(N, i, M, own, b, c)
+            face, b, c, v, w, near = fans[row, 0], s, t, m, n, less
+        oo, op, pp, oq, pq = _products(N, i, M, own, s, t)
         m, n, less = _lowest(
-            bb + weight * dd,
-            bc + weight * de,
-            cc + weight * ee,
-            bq + weight * dq,
-            cq + weight * eq,
+            ss + weight * oo,
+            st + weight * op,
+            tt + weight * pp,
+            sq + weight * oq,
+            tq + weight * pq,
         )
         if less < alike:
-            g, x, y, alike = indices[j], m, n, less
-    return f, v, w, max(qq + near, 0.0), g, x, y
+            d, e, x, y, alike = s, t, m, n, less
+    return face, b, c, v, w, max(qq + near, 0.0), d, e, x, y
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _products(Q: Any, i: int, S: Any, own: int, b: int, c: int) -> Any:
+def _products(Q: Any, i: int, S: Any, own: Any, b: Any, c: Any) -> Any:
     """Products of the sides to b and c and of a query, seen from a vertex."""
     bb, bc, cc, bq, cq = 0.0, 0.0, 0.0, 0.0, 0.0
     for k in range(3):

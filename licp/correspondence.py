@@ -208,7 +208,7 @@ class StageMatcher:
         # Not in curvature, which differs between heads: 8 % more error on one family of heads.
         lean = _LEAN * self.stage.normal_weight
         surface = target.vertices, target.normals, target.faces
-        return leaning_feet(vertices, normals, near, *surface, *target.incidence, lean)
+        return leaning_feet(vertices, normals, near, *surface, *target.fans, lean)
 
     def _ends(self, vertices: Floats, normals: Floats, near: Ints) -> Ends:
         """Feet on the scan, and whether they lie on its border or come from beyond it."""

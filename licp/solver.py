@@ -463,8 +463,8 @@ def _rings(
 
 @numba.njit(cache=True, nogil=True)
 def _apply(
-    indptr: NDArray[np.int32],
-    indices: NDArray[np.int32],
+    indptr: NDArray[np.uint64],
+    indices: NDArray[np.uint32],
     data: NDArray[np.float64],
     mass: NDArray[np.float64],
     alpha: float,
@@ -572,6 +572,8 @@ class ElasticSystem:
         n = self.analysis.n
         if mass.shape != (n,) or not (np.isfinite(mass).all() and (mass > 0.0).all()):
             raise InputError(f"mass must be {n} positive, finite numbers")
+        # Without a sign: see `licp.cholesky.LdlPattern`.
+        self._rows = L.indptr.astype(np.uint64), L.indices.astype(np.uint32)
         self._at = self.analysis.diagonal_at
         if not (np.isfinite(L.data).all() and (L.data[self._at] >= 0.0).all()):
             raise InputError("L must be finite with a diagonal that is nowhere negative")
@@ -638,9 +640,8 @@ class ElasticSystem:
         X: NDArray[np.float64],
     ) -> NDArray[np.float64]:
         """``(alpha K + diag(diagonal) + along along') X`` for `X` and `along` of shape (n, 3)."""
-        L = self.L
         out: NDArray[np.float64] = _apply(
-            L.indptr, L.indices, L.data, self.mass, alpha, diagonal, along, X
+            *self._rows, self.L.data, self.mass, alpha, diagonal, along, X
         )
         return out
 

@@ -15,6 +15,7 @@ from licp.geometry import (
     face_normals_areas,
     grouped_faces,
     vertex_faces,
+    vertex_fans,
     vertex_normals,
 )
 from licp.laplacian import cotangent_laplacian
@@ -25,6 +26,7 @@ __all__ = ["Surface", "even_subset", "nearest", "spatial_order"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+Fans = tuple[NDArray[np.uint64], NDArray[np.uint32]]
 
 
 class Surface:
@@ -95,6 +97,11 @@ class Surface:
         return vertex_faces(self.faces, len(self.vertices))
 
     @cached_property
+    def fans(self) -> Fans:
+        """The same with the other corners of each face, for kernels."""
+        return vertex_fans(self.faces, len(self.vertices))
+
+    @cached_property
     def neighbours(self) -> tuple[Ints, Ints]:
         """Vertices next to each one as compressed rows."""
         return _neighbours(self.edges[0], len(self.vertices))
@@ -130,7 +137,7 @@ class Surface:
         copy.vertices = move.apply(self.vertices)
         copy.faces = self.faces
         copy.normals = move.rotate(self.normals)
-        for name in ("at_border", "border", "incidence", "neighbours"):
+        for name in ("at_border", "border", "incidence", "fans", "neighbours"):
             copy.__dict__[name] = getattr(self, name)
         if "laplacian" in self.__dict__:
             L, mass = self.laplacian
@@ -140,7 +147,7 @@ class Surface:
     def reshaped(self, vertices: Floats) -> "Surface":
         """The same faces with their vertices at other places."""
         other = Surface(vertices, self.faces)
-        for name in ("edges", "at_border", "border", "incidence", "neighbours"):
+        for name in ("edges", "at_border", "border", "incidence", "fans", "neighbours"):
             if name in self.__dict__:
                 other.__dict__[name] = self.__dict__[name]
         return other

@@ -15,7 +15,7 @@ from licp.closest import (
     leaning_feet,
 )
 from licp.errors import InputError, MeshError
-from licp.geometry import vertex_faces
+from licp.geometry import vertex_faces, vertex_fans
 
 BOX = trimesh.creation.box((2, 2, 2))
 FLAT = ([[0, 0, 0], [1, 0, 0], [0, 1, 0]], [[0, 1, 2]])
@@ -193,7 +193,7 @@ def test_feet_lean_towards_where_normals_agree(lean):
     at = rng.integers(len(V), size=100)
     P, up = V[at] + 0.1 * rng.normal(size=(100, 3)), rng.normal(size=(100, 3))
     queries, space = np.hstack([P, lean * up]), np.hstack([V, lean * N])
-    face, b, point, facing = leaning_feet(P, up, at, V, N, F, start, incident, lean)
+    face, b, point, facing = leaning_feet(P, up, at, V, N, F, *vertex_fans(F, len(V)), lean)
     nearest = closest_on_incident(P, at, V, F, start, incident)
     # On an edge, either of its faces is right.
     assert (F[face] == at[:, None]).any(axis=1).all() and (b >= 0).all()
@@ -216,7 +216,7 @@ def test_leaning_without_triangles_is_the_vertex():
     V, N = np.array([*FLAT[0], [5, 5, 5]], float), np.tile([0.0, 0.0, 1.0], (4, 1))
     face, b, point, facing = leaning_feet(
         np.ones((1, 3)), N[:1], np.array([3]), V, N, np.array(FLAT[1]),
-        *vertex_faces(FLAT[1], 4), 1.0,
+        *vertex_fans(FLAT[1], 4), 1.0,
     )  # fmt: skip
     assert face.tolist() == [-1] and not b.any()
     assert point.tolist() == [[5, 5, 5]] and facing.tolist() == [[0, 0, 1]]
