@@ -70,7 +70,10 @@ class Coarsening:
 
 
 def thin(
-    vertices: Floats, faces: Ints, spacing: float, neighbours: tuple[Ints, Ints] | None = None
+    vertices: Floats,
+    faces: Ints,
+    spacing: float,
+    neighbours: tuple[NDArray[Any], NDArray[Any]] | None = None,
 ) -> tuple[Ints, Ints, Ints]:
     """Keep vertices about ``spacing`` apart along the surface, and connect neighbouring cells.
 

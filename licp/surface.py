@@ -26,7 +26,7 @@ __all__ = ["Surface", "even_subset", "nearest", "spatial_order"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-Fans = tuple[NDArray[np.uint64], NDArray[np.uint32]]
+Rows = tuple[NDArray[np.uint64], NDArray[np.uint32]]
 
 
 class Surface:
@@ -97,14 +97,15 @@ class Surface:
         return vertex_faces(self.faces, len(self.vertices))
 
     @cached_property
-    def fans(self) -> Fans:
+    def fans(self) -> Rows:
         """The same with the other corners of each face, for kernels."""
         return vertex_fans(self.faces, len(self.vertices))
 
     @cached_property
-    def neighbours(self) -> tuple[Ints, Ints]:
-        """Vertices next to each one as compressed rows."""
-        return _neighbours(self.edges[0], len(self.vertices))
+    def neighbours(self) -> Rows:
+        """Vertices next to each one as compressed rows, for kernels."""
+        start, end = _neighbours(self.edges[0], len(self.vertices))
+        return start.astype(np.uint64), end.astype(np.uint32)
 
     @cached_property
     def points(self) -> KDTree:

@@ -87,7 +87,7 @@ class Places:
         The template vertex that each scan vertex looks most like, -1 for none.
     sets : mapping of tuple of str to (n,) int64
         Set of each of these template vertices, by list of sets.
-    neighbours : (s + 1,) int64, (e,) int64
+    neighbours : (s + 1,) int, (e,) int
         Of the scan, see :func:`licp.geometry.vertex_neighbours`.
     spacing : float
         Of the scan, in parts of the template's size.
@@ -97,7 +97,7 @@ class Places:
         self,
         alike: Ints,
         sets: Mapping[tuple[str, ...], Ints],
-        neighbours: tuple[Ints, Ints],
+        neighbours: tuple[NDArray[Any], NDArray[Any]],
         spacing: float,
     ) -> None:
         rings = max(1, round(_UNSURE / spacing))
@@ -111,7 +111,9 @@ class Places:
         return Territory(traits.sets[names], self._permits[names]) if names else None
 
 
-def dilated(labels: Ints, count: int, neighbours: tuple[Ints, Ints], rings: int) -> Bools:
+def dilated(
+    labels: Ints, count: int, neighbours: tuple[NDArray[Any], NDArray[Any]], rings: int
+) -> Bools:
     """Vertices of a mesh within so many edges of each label, and a row of all, (count + 1, s).
 
     Parameters
@@ -120,7 +122,7 @@ def dilated(labels: Ints, count: int, neighbours: tuple[Ints, Ints], rings: int)
         From 0 to ``count - 1``; what is within reach of -1 may be of any label.
     count : int
         Number of labels.
-    neighbours : (s + 1,) int64, (e,) int64
+    neighbours : (s + 1,) int, (e,) int
         See :func:`licp.geometry.vertex_neighbours`.
     rings : int
         Number of edges.
