@@ -506,7 +506,7 @@ def _distortion(rest: Floats, new: Floats) -> Distortion:
 
 def _percentiles(values: Floats, weights: Floats, *percents: float) -> list[float]:
     """Least values that are not exceeded by the given parts of the total weight."""
-    order = np.argsort(values, kind="stable")
+    order = np.argsort(values)
     reached = np.cumsum(weights[order])
     at = np.searchsorted(reached, np.array(percents) / 100 * reached[-1])
     return [float(x) for x in values[order][np.minimum(at, len(order) - 1)]]
