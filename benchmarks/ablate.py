@@ -85,19 +85,6 @@ def _fixed(s: Schedule) -> Schedule:
     return _each(**middle)(s)
 
 
-def _unpaired(s: Schedule) -> Schedule:
-    """Search weights of their own for the second one of each pair of stages."""
-    stages = list(s.stages)
-    for k in range(1, len(stages), 2):
-        around = stages[k - 1], stages[min(k + 1, len(stages) - 1)]
-        own = {
-            name: float(np.sqrt(getattr(around[0], name) * getattr(around[1], name)))
-            for name in ("normal_weight", "curvature_weight")
-        }
-        stages[k] = replace(stages[k], **own)
-    return replace(s, stages=tuple(stages))
-
-
 def _single(s: Schedule) -> Schedule:
     iterations = sum(stage.iterations for stage in s)
     return replace(s, stages=(replace(s.stages[-1], iterations=iterations),))
@@ -167,7 +154,6 @@ VARIANTS = (
     Variant("curvature in the search", "`curvature_weight=0`", _each(curvature_weight=0.0)),
     Variant("normals in the search", "`normal_weight=0`", _each(normal_weight=0.0)),
     Variant("annealed search weights", "their geometric middle throughout", _fixed),
-    Variant("search weights in pairs of stages", "new ones in each stage but the last", _unpaired),
     Variant(
         "progressive schedule",
         "as many iterations of the last stage; no coarse levels, no first bending",
