@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.spatial import KDTree
 
-from licp.similarity import fit_similarities
+from licp.similarity import best_rotations, fit_similarities
 
 __all__ = ["LocalSimilarities", "farthest_points"]
 
@@ -102,12 +102,9 @@ class LocalSimilarities:
         G = self._gather
         mean, H = _moments(G.indptr, G.indices, G.data, vertices, self._rest)
         H -= mean[:, :, None] * self._rest_mean[:, None, :]
-        U, S, Vt = np.linalg.svd(H)
-        sign = np.where(np.linalg.det(U @ Vt) < 0, -1.0, 1.0)
-        U[:, :, 2] *= sign[:, None]
-        scale = np.where(self._knows, (S[:, 0] + S[:, 1] + sign * S[:, 2]) / self._spread, 1.0)
-        U[~self._knows], Vt[~self._knows] = np.eye(3), np.eye(3)
-        similarities: Floats = scale[:, None, None] * (U @ Vt)
+        R, gain = best_rotations(np.where(self._knows[:, None, None], H, 0.0))
+        scale = np.where(self._knows, gain / self._spread, 1.0)
+        similarities: Floats = scale[:, None, None] * R
         return similarities
 
 

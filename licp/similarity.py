@@ -4,11 +4,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from licp.errors import InputError
 
-__all__ = ["Similarity", "fit_similarities", "fit_similarity", "similarities_of_moments"]
+__all__ = [
+    "Similarity",
+    "best_rotations",
+    "fit_similarities",
+    "fit_similarity",
+    "similarities_of_moments",
+]
 
 Floats = NDArray[np.float64]
 
@@ -153,7 +160,7 @@ def fit_similarities(
 
     Notes
     -----
-    Closed form by singular value decomposition (Umeyama 1991).
+    Closed form: unit quaternions (Horn 1987), see :func:`best_rotations`.
     """
     w = weights / weights.sum(1, keepdims=True)
     a0 = (w[:, None, :] @ source)[:, 0]
@@ -179,16 +186,104 @@ def similarities_of_moments(
     with_scale : bool
         False keeps the scale 1.
     """
-    U, S, Vt = np.linalg.svd(cross)
-    sign = np.where(np.linalg.det(U @ Vt) < 0, -1.0, 1.0)
-    U[:, :, 2] *= sign[:, None]
-    R = U @ Vt
-    gain = S[:, 0] + S[:, 1] + sign * S[:, 2]
+    R, gain = best_rotations(cross)
     scale = np.where(spread > 0, gain / np.where(spread > 0, spread, 1.0), 1.0)
     if not with_scale:
         scale = np.ones_like(scale)
     t = target - scale[:, None] * (R @ source[:, :, None])[:, :, 0]
     return scale, R, t
+
+
+def best_rotations(cross: Floats) -> tuple[Floats, Floats]:
+    """Rotations R that make ``trace(R' H)`` greatest, and how great it is.
+
+    Parameters
+    ----------
+    cross : (c, 3, 3) float64
+        Weighted sums H of products of points, target by source.
+
+    Returns
+    -------
+    rotation : (c, 3, 3) float64
+        Proper ones; the identity where H is zero.
+    gain : (c,) float64
+
+    Notes
+    -----
+    The unit quaternion is the first eigenvector of a symmetric matrix of four by four (B. Horn,
+    *Closed-form solution of absolute orientation using unit quaternions*, 1987), found by Jacobi's
+    rotations: for a hundred small matrices in half the time of singular value decompositions.
+
+    Examples
+    --------
+    >>> turn = np.array([[[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]])
+    >>> R, gain = best_rotations(2.0 * turn)
+    >>> bool(np.allclose(R, turn)), gain.round(9).tolist()
+    (True, [6.0])
+    """
+    found: tuple[Floats, Floats] = _best_rotations(np.ascontiguousarray(cross, np.float64))
+    return found
+
+
+@njit(cache=True, nogil=True)
+def _best_rotations(cross: Any) -> Any:
+    c = len(cross)
+    R, gain = np.empty((c, 3, 3)), np.empty(c)
+    K, V = np.empty((4, 4)), np.empty((4, 4))
+    for m in range(c):
+        H = cross[m]
+        K[0, 0], K[1, 1] = H[0, 0] + H[1, 1] + H[2, 2], H[0, 0] - H[1, 1] - H[2, 2]
+        K[2, 2], K[3, 3] = H[1, 1] - H[0, 0] - H[2, 2], H[2, 2] - H[0, 0] - H[1, 1]
+        K[0, 1], K[0, 2], K[0, 3] = H[2, 1] - H[1, 2], H[0, 2] - H[2, 0], H[1, 0] - H[0, 1]
+        K[1, 2], K[1, 3], K[2, 3] = H[0, 1] + H[1, 0], H[0, 2] + H[2, 0], H[1, 2] + H[2, 1]
+        total = 0.0
+        for i in range(4):
+            for j in range(4):
+                V[i, j] = 1.0 if i == j else 0.0
+                if j < i:
+                    K[i, j] = K[j, i]
+        for i in range(4):
+            for j in range(4):
+                total += K[i, j] ** 2
+        for _ in range(30):
+            off = 0.0
+            for i in range(3):
+                for j in range(i + 1, 4):
+                    off += K[i, j] ** 2
+            if off <= 1e-30 * total:
+                break
+            for i in range(3):
+                for j in range(i + 1, 4):
+                    _turn(K, V, i, j)
+        best = 0
+        for i in range(1, 4):
+            if K[i, i] > K[best, best]:
+                best = i
+        gain[m] = K[best, best]
+        w, x, y, z = V[0, best], V[1, best], V[2, best], V[3, best]
+        R[m, 0] = w * w + x * x - y * y - z * z, 2 * (x * y - w * z), 2 * (x * z + w * y)
+        R[m, 1] = 2 * (x * y + w * z), w * w - x * x + y * y - z * z, 2 * (y * z - w * x)
+        R[m, 2] = 2 * (x * z - w * y), 2 * (y * z + w * x), w * w - x * x - y * y + z * z
+    return R, gain
+
+
+@njit(cache=True, nogil=True)
+def _turn(K: Any, V: Any, i: int, j: int) -> None:
+    """One of Jacobi's rotations: an entry of the symmetric K becomes zero, V follows."""
+    if K[i, j] == 0.0:
+        return
+    half = (K[j, j] - K[i, i]) / (2.0 * K[i, j])
+    t = 1.0 / (abs(half) + np.sqrt(half * half + 1.0))
+    if half < 0.0:
+        t = -t
+    c = 1.0 / np.sqrt(t * t + 1.0)
+    s = t * c
+    for k in range(4):
+        K[k, i], K[k, j] = c * K[k, i] - s * K[k, j], s * K[k, i] + c * K[k, j]
+    for k in range(4):
+        K[i, k], K[j, k] = c * K[i, k] - s * K[j, k], s * K[i, k] + c * K[j, k]
+    for k in range(4):
+        V[k, i], V[k, j] = c * V[k, i] - s * V[k, j], s * V[k, i] + c * V[k, j]
 
 
 def fit_similarity(

@@ -5,7 +5,7 @@ import pytest
 from heads import rotation
 
 from licp.errors import InputError
-from licp.similarity import Similarity, fit_similarities, fit_similarity
+from licp.similarity import Similarity, best_rotations, fit_similarities, fit_similarity
 
 POINTS = np.random.default_rng(0).normal(size=(20, 3)) * [3.0, 1.0, 0.5] + [10.0, -4.0, 2.0]
 
@@ -156,3 +156,20 @@ def test_points_in_one_place_are_refused(place: float) -> None:
         fit_similarity(POINTS, np.full_like(POINTS, place))
     with pytest.raises(InputError, match="one place"):
         fit_similarity(np.full_like(POINTS, place), POINTS)
+
+
+@pytest.mark.parametrize("rank", [0, 1, 2, 3])
+@pytest.mark.parametrize("unit", [1e-30, 1.0, 1e30])
+def test_best_rotations_are_those_of_singular_values(rank: int, unit: float) -> None:
+    rng = np.random.default_rng(rank)
+    H = unit * rng.normal(size=(200, 3, rank)) @ rng.normal(size=(200, rank, 3))
+    R, gain = best_rotations(H)
+    assert np.allclose(R @ np.swapaxes(R, 1, 2), np.eye(3), atol=1e-12)
+    assert np.allclose(np.linalg.det(R), 1.0)
+    U, S, Vt = np.linalg.svd(H)
+    mirrored = np.where(np.linalg.det(U @ Vt) < 0, -1.0, 1.0)  # half of them
+    assert np.allclose(gain, S[:, 0] + S[:, 1] + mirrored * S[:, 2], rtol=1e-9, atol=0.0)
+    assert np.allclose(np.einsum("cij,cij->c", R, H), gain, rtol=1e-9, atol=1e-12 * unit)
+    if rank >= 2:
+        U[:, :, 2] *= mirrored[:, None]
+        assert np.allclose(R, U @ Vt, atol=1e-4)
