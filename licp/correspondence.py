@@ -3,8 +3,10 @@
 from copy import copy
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from licp.closest import leaning_feet
@@ -265,18 +267,47 @@ class StageMatcher:
         face, barycentric, points, facing, on_border = (
             np.concatenate(columns) for columns in zip(*parts, strict=True)
         )
-        cosine = np.clip(np.einsum("ij,ij->i", normals, facing), -1.0, 1.0)
-        gap = points - vertices
-        residual = np.sqrt(np.einsum("ij,ij->i", gap, gap))
-
-        state = np.full(len(vertices), State.MATCHED, np.uint8)
-        state[residual > stage.distance_gate] = State.DISTANCE
-        inside = np.isfinite(traits.reach)
-        state[inside & ((residual > traits.reach) | (cosine < _INSIDE))] = State.HIDDEN
-        state[cosine < stage.normal_gate] = State.NORMAL
-        state[on_border] = State.BORDER
+        gates = stage.distance_gate, stage.normal_gate, _INSIDE
+        state = _states(vertices, normals, points, facing, on_border, traits.reach, *gates)
         if scan.ignored is not None:
             hit = (scan.ignored[target.faces[face]] & (barycentric > 0)).any(1)
             state[hit] = State.MASKED
         state[nowhere] = State.REGION
         return Matches(points, facing, state, near)
+
+
+_MATCHED, _BORDER, _NORMAL, _DISTANCE, _HIDDEN = (
+    int(s) for s in (State.MATCHED, State.BORDER, State.NORMAL, State.DISTANCE, State.HIDDEN)
+)
+
+
+@njit(cache=True, nogil=True)
+def _states(
+    X: Any,
+    N: Any,
+    points: Any,
+    facing: Any,
+    on_border: Any,
+    reach: Any,
+    farthest: float,
+    least_cosine: float,
+    inside_cosine: float,
+) -> Any:
+    """Which gates matches pass; the last one that they do not is told."""
+    state = np.empty(len(X), np.uint8)
+    for i in range(len(X)):
+        squared, cosine = 0.0, 0.0
+        for k in range(3):
+            squared += (points[i, k] - X[i, k]) ** 2
+            cosine += N[i, k] * facing[i, k]
+        gap, cosine = np.sqrt(squared), min(max(cosine, -1.0), 1.0)
+        state[i] = _MATCHED
+        if gap > farthest:
+            state[i] = _DISTANCE
+        if np.isfinite(reach[i]) and (gap > reach[i] or cosine < inside_cosine):
+            state[i] = _HIDDEN
+        if cosine < least_cosine:
+            state[i] = _NORMAL
+        if on_border[i]:
+            state[i] = _BORDER
+    return state

@@ -26,6 +26,8 @@ Ints = NDArray[np.int64]
 _WIDER = 1.6
 # No level keeps vertices further apart than this, 8 mm of 400: noses and ears must keep a shape.
 _WIDEST = 0.02
+# Local similarities are of at least so many vertex spacings around their controls.
+_AROUND = 2.0
 # What a match weighs along the surface, in parts of its weight along the normal.  1 is friction:
 # early mistakes stay.  0.4 to 0.6 do best on our tuning heads; less lets matches wander.
 _SLIDE = 0.5
@@ -47,7 +49,8 @@ class Level:
         The undeformed template, in parts of its size.
     traits : Traits
     controls, radius : int, float
-        Of :class:`licp.restshape.LocalSimilarities`; no controls, no following rest shape.
+        Of :class:`licp.restshape.LocalSimilarities`, the radius at least two spacings; no controls,
+        no following rest shape.
     backend : {"numba", "cholmod", "scipy"}, optional
     crew : Crew, optional
         Who shares the work.
@@ -73,10 +76,11 @@ class Level:
         self.rest = rest = surface.vertices
         self.faces = surface.faces
         self.traits = traits
+        self.spacing = surface.spacing
+        radius = max(radius, _AROUND * self.spacing)
         local = crew.begin(LocalSimilarities, rest, controls, radius) if controls else None
         self._L, self.mass = surface.laplacian
         self._transposed = self._L.T.tocsr()
-        self.spacing = float(np.sqrt(self.mass.sum() / len(rest)))
         self.system = ElasticSystem(self._L, self.mass / traits.bending, rest, backend)
         self._local = None if local is None else local()
         self._delta = self._L @ rest

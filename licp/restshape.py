@@ -6,7 +6,6 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.spatial import KDTree
 
 from licp.similarity import best_rotations, fit_similarities
 
@@ -35,8 +34,8 @@ class LocalSimilarities:
     controls : int
         Number of control points, spread by farthest-point sampling.
     radius : float
-        Standard deviation of the weights, in the unit of the vertices; on coarse templates at
-        least twice the median spacing, so that a dozen vertices speak for every control.
+        Standard deviation of the weights, in the unit of the vertices: two spacings or more, so
+        that a dozen vertices speak for every control.
 
     Examples
     --------
@@ -48,11 +47,6 @@ class LocalSimilarities:
     """
 
     def __init__(self, vertices: Floats, controls: int, radius: float) -> None:
-        if len(vertices) > 1:
-            # A thousand tell the median as well as all.
-            some = vertices[:: max(1, len(vertices) // 1000)]
-            spacing = np.median(np.asarray(KDTree(vertices).query(some, k=2)[0])[:, 1])
-            radius = max(radius, 2.0 * float(spacing))
         centres = farthest_points(vertices, min(controls, len(vertices)))
         start, at, weight = _gaussian(vertices, vertices[centres], radius, _NEGLIGIBLE)
         shape = (len(vertices), len(centres))

@@ -33,13 +33,6 @@ def test_each_part_turns_with_its_surroundings() -> None:
     assert np.allclose(carried[bottom], VECTORS[bottom], atol=1e-6)
 
 
-def test_the_radius_reaches_neighbours_on_coarse_templates() -> None:
-    V, _ = potato()
-    local = LocalSimilarities(V, 150, 0.02)  # less than the distance of any two vertices
-    assert np.allclose(local.carry(V, VECTORS), VECTORS, atol=1e-9)
-    assert np.allclose(local.carry(2.0 * V, VECTORS), 2.0 * VECTORS, atol=1e-9)
-
-
 def test_controls_on_a_line_do_not_make_up_a_turn() -> None:
     line = np.outer(np.arange(30.0), [0.0, 0.0, 1.0])
     local = LocalSimilarities(line, 5, 2.0)
