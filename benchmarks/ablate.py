@@ -194,10 +194,6 @@ VARIANTS = (
         replaced=_constant("licp.correspondence._LEAN", 0.0),
     ),
     Variant(
-        "walking search", "search tree throughout",
-        replaced=_constant("licp.correspondence._SETTLED", 0.0),
-    ),
-    Variant(
         "loose solves", "relative accuracy 1e-6",
         replaced=_constant("licp.morph._SOLVE", 1e-6),
     ),

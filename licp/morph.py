@@ -401,9 +401,7 @@ class Morpher:
                 finest = self._pyramid.finest
                 X = self._pyramid.refined(X, shape.number, self._pyramid.last)
                 territory = _territory(matcher, places, shape.search.stage, finest.traits)
-                matches = shape.search.match(
-                    X, finest.normals(X), finest.traits, territory=territory
-                )
+                matches = shape.search.match(X, finest.normals(X), finest.traits, territory)
             history, stopped = shape.history, shape.stopped
             vertices = self._place(X, pose)
             fit = self._whole.reshaped(vertices[self._clean.source])
@@ -454,7 +452,6 @@ class Morpher:
         history: list[StageRecord] = []
         done, stop = 0, False
         d: Floats | None = None
-        guess: Ints | None = None
         search = matcher.at(stages[0])
         begin = matcher.crew.begin
         for stage in stages:
@@ -462,8 +459,7 @@ class Morpher:
             wanted = pyramid.fit_for(stage.stiffness)
             if wanted > number:
                 X = pyramid.refined(X, number, wanted)
-                number, level, guess = wanted, pyramid.levels[wanted], None
-                d = None
+                number, level, d = wanted, pyramid.levels[wanted], None
                 solver, hung = ElasticSolver(level.system), pyramid.bound(marks, number)
             search = matcher.at(stage)
             territory = _territory(matcher, places, stage, level.traits)
@@ -472,8 +468,7 @@ class Morpher:
                 # Neither needs the matches; the first only guesses their weights.
                 ready = begin(solver.expect, alpha, self._tolerance)
                 bent = begin(level.bend, X)
-                matches = search.match(X, level.normals(X), level.traits, guess, territory)
-                guess = matches.near
+                matches = search.match(X, level.normals(X), level.traits, territory)
                 detail = stage.stiffness / stages[0].stiffness
                 w, pull, along = level.weigh(X, matches, hung, detail)
                 if not w.any():

@@ -197,17 +197,3 @@ def test_the_number_of_threads_changes_nothing(workers: int) -> None:
     with Crew(workers) as crew:
         one, many = match(matcher(mesh)), match(matcher(mesh, crew=crew))
     assert np.array_equal(one.points, many.points) and np.array_equal(one.state, many.state)
-
-
-def test_walking_on_finds_what_searching_finds() -> None:
-    mesh = potato(5)
-    settled = dataclasses.replace(STAGE, stiffness=0.01)
-    searched = match(matcher(mesh), settled)
-    near = searched.near.copy()
-    near[::2] = mesh[1][near[::2] % len(mesh[1]), 0]  # guesses anywhere
-    walked = matcher(mesh).at(settled).match(V, V, traits(), near)
-    assert np.mean(walked.near[1::2] == searched.near[1::2]) == 1.0
-    assert np.mean(walked.near[::2] == searched.near[::2]) > 0.9
-    assert np.array_equal(walked.points[1::2], searched.points[1::2])
-    stiff = matcher(mesh).at(STAGE).match(V, V, traits(), near)
-    assert np.array_equal(stiff.near, match(matcher(mesh)).near)

@@ -324,7 +324,7 @@ def test_a_million_vertices() -> None:
 
 def test_the_callback_sees_every_iteration() -> None:
     seen: list[Iteration] = []
-    stages = (Stage(0.08, 0.1, 0.16, iterations=2), Stage(0.01, 0.03, 0.02, iterations=3))
+    stages = (Stage(0.08, 0.1, 0.16, iterations=2), Stage(0.01, 0.1, 0.02, iterations=3))
     fit = morph(
         arrays(), scan_arrays(), start=pose(), schedule=Schedule(stages), callback=seen.append
     )
