@@ -72,7 +72,10 @@ class PreparedScan:
         self.report: RepairReport = clean.report
         self.full = Surface(clean.vertices, clean.faces)
         self.sparse, self.kept = thinned(self.full, _SPACING * self.full.size)
-        _ = self.sparse.laplacian  # kept there; wherever the scan is moved to, it is the same
+        # Kept there; wherever the scan is moved to, they are the same.
+        _ = self.sparse.laplacian, self.sparse.fans
+        if self.kept is not None:
+            _ = self.full.incidence
         self.seconds = time.perf_counter() - begun
 
     @classmethod

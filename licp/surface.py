@@ -138,8 +138,12 @@ class Surface:
         copy.vertices = move.apply(self.vertices)
         copy.faces = self.faces
         copy.normals = move.rotate(self.normals)
-        for name in ("at_border", "border", "incidence", "fans", "neighbours"):
+        for name in ("at_border", "border", "neighbours"):
             copy.__dict__[name] = getattr(self, name)
+        # Large, and not needed of every surface.
+        for name in ("incidence", "fans"):
+            if name in self.__dict__:
+                copy.__dict__[name] = self.__dict__[name]
         if "laplacian" in self.__dict__:
             L, mass = self.laplacian
             copy.__dict__["laplacian"] = L, move.scale**2 * mass
