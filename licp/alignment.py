@@ -12,7 +12,7 @@ from licp.features import HeatCurvature
 from licp.geometry import vertex_areas
 from licp.similarity import Similarity, fit_similarity, similarities_of_moments
 from licp.surface import Surface, even_subset
-from licp.threads import ALONE, Crew, slices
+from licp.threads import ALONE, Crew
 
 __all__ = ["Cloud", "agreement", "align_globally", "grip", "refine_alignment"]
 
@@ -259,14 +259,11 @@ class _Level:
     def _of_each(self, what: Any, s: Floats, R: Floats, t: Floats) -> tuple[Any, ...]:
         """What a kernel says of the matches of each pose."""
 
-        def of(poses: slice) -> Any:
-            found = _nearest_both_ways(
-                s[poses], R[poses], t[poses], self.T, self.NT, self.columns, self.unlike
-            )
+        def of(s: Floats, R: Floats, t: Floats) -> Any:
+            found = _nearest_both_ways(s, R, t, self.T, self.NT, self.columns, self.unlike)
             return what(self.T, self.S, *found, self.reach)
 
-        parts = self.crew.share(of, slices(len(s), self.crew.workers))
-        return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+        return self.crew.share_rows(of, s, R, t)
 
     def step(
         self, s: Floats, R: Floats, t: Floats, with_scale: bool

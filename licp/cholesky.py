@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from licp.errors import SolverError
+from licp.geometry import unsigned
 
 __all__ = ["LdlFactor", "LdlPattern"]
 
@@ -43,7 +44,7 @@ class LdlPattern:
     """
 
     def __init__(self, A: sparse.csc_array) -> None:
-        self._indptr, self._indices = A.indptr.astype(np.uint64), A.indices.astype(np.uint32)
+        self._indptr, self._indices = unsigned(A.indptr, A.indices)
         self._pattern = _analyse(A.indptr, A.indices)
 
     def factorize(self, A: sparse.csc_array) -> "LdlFactor":

@@ -10,7 +10,7 @@ from scipy import sparse
 from scipy.spatial import KDTree
 
 from licp.geometry import grouped_faces, vertex_neighbours
-from licp.surface import Surface, nearest, spatial_order
+from licp.surface import Surface, spatial_order
 
 __all__ = ["Coarsening", "coarsen", "thin", "thinned"]
 
@@ -115,7 +115,7 @@ def thin(
         number = np.cumsum(used) - 1
         lost = np.flatnonzero(~used[cell])
         cell = number[cell]
-        cell[lost] = nearest(KDTree(vertices[kept[seeds]]), vertices[lost], 1)[1]
+        cell[lost] = KDTree(vertices[kept[seeds]]).query(vertices[lost])[1]
         F, kept = number[F], kept[seeds]
     return kept, F, cell
 

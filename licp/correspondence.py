@@ -120,7 +120,6 @@ class Matcher:
         crew: Crew = ALONE,
     ) -> None:
         self.target = target
-        self.features = features
         self.fine = fine
         self.ignored = ignored
         self.labels = labels
@@ -241,9 +240,8 @@ class StageMatcher:
         near = self._search(looks, territory)
         nowhere = near < 0
         near = np.where(nowhere, 0, near)
-        parts = scan.crew.share_rows(self._ends, vertices, normals, near)
-        face, barycentric, points, facing, on_border = (
-            np.concatenate(columns) for columns in zip(*parts, strict=True)
+        face, barycentric, points, facing, on_border = scan.crew.share_rows(
+            self._ends, vertices, normals, near
         )
         gates = stage.distance_gate, stage.normal_gate, _INSIDE
         state = _states(vertices, normals, points, facing, on_border, traits.reach, *gates)

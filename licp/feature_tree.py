@@ -118,8 +118,7 @@ class FeatureTree:
             found: tuple[Floats, Ints] = _search(some, weights, *self._built)
             return found
 
-        parts = crew.share_rows(search, queries)
-        squared, index = (np.concatenate(column) for column in zip(*parts, strict=True))
+        squared, index = crew.share_rows(search, queries)
         return np.sqrt(squared), index
 
 

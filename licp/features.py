@@ -7,6 +7,7 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy import sparse
 
+from licp.geometry import unsigned
 from licp.laplacian import cotangent_laplacian
 from licp.surface import Surface
 from licp.threads import ALONE, Crew
@@ -75,8 +76,7 @@ class HeatCurvature:
     def _set(
         self, L: sparse.csc_array, mass: Floats, scales: "tuple[float, ...] | list[float]"
     ) -> None:
-        # Indices without a sign spare a test each: a quarter of the time of a heat step.
-        self._rows = L.indptr.astype(np.uint64), L.indices.astype(np.uint32), L.data
+        self._rows = *unsigned(L.indptr, L.indices), L.data
         self._mass = mass
         self._scales = tuple(scales)
 

@@ -218,10 +218,20 @@ def vertex_faces(faces: ArrayLike, n: int) -> tuple[Ints, Ints]:
     return p, i // 3
 
 
+def unsigned(
+    indptr: NDArray[Any], indices: NDArray[Any]
+) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
+    """Compressed rows for kernels: indices without a sign spare a test at each access.
+
+    A heat step takes three quarters of the time, if the row starts have none either.
+    """
+    return indptr.astype(np.uint64), indices.astype(np.uint32)
+
+
 def vertex_fans(faces: ArrayLike, n: int) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
     """Incident faces of each vertex with their other two corners, as compressed rows.
 
-    For kernels: what they look up lies in a row, and indices without a sign spare a test each.
+    For kernels: what they look up lies in a row; see :func:`unsigned`.
 
     Returns
     -------
@@ -240,7 +250,7 @@ def vertex_fans(faces: ArrayLike, n: int) -> tuple[NDArray[np.uint64], NDArray[n
     p, i = _bucket(F.ravel(), n)
     face, corner = np.divmod(i, 3)
     others = F[face, (corner + 1) % 3], F[face, (corner + 2) % 3]
-    return p.astype(np.uint64), np.stack([face, *others], 1).astype(np.uint32)
+    return unsigned(p, np.stack([face, *others], 1))
 
 
 def vertex_neighbours(faces: ArrayLike, n: int) -> tuple[Ints, Ints]:

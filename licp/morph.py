@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass
 from typing import Any
@@ -700,8 +699,8 @@ def morph(
             _ = ready.cloud  # kept there
         return ready
 
-    with ThreadPoolExecutor(1) as aside:
-        ready = aside.submit(prepared)
+    with Crew(_SET_UP) as crew:
+        ready = crew.begin(prepared)
         morpher = Morpher(
             template,
             schedule=schedule,
@@ -713,7 +712,7 @@ def morph(
             backend=backend,
         )
     return morpher.morph(
-        ready.result(),
+        ready(),
         landmarks=landmarks,
         start=start,
         rigid=rigid,

@@ -18,6 +18,7 @@ from scipy.sparse.linalg import splu
 
 from licp.cholesky import LdlPattern
 from licp.errors import InputError, SolverError
+from licp.geometry import unsigned
 from licp.ordering import nested_dissection
 
 __all__ = [
@@ -572,8 +573,7 @@ class ElasticSystem:
         n = self.analysis.n
         if mass.shape != (n,) or not (np.isfinite(mass).all() and (mass > 0.0).all()):
             raise InputError(f"mass must be {n} positive, finite numbers")
-        # Without a sign: see `licp.cholesky.LdlPattern`.
-        self._rows = L.indptr.astype(np.uint64), L.indices.astype(np.uint32)
+        self._rows = unsigned(L.indptr, L.indices)
         self._at = self.analysis.diagonal_at
         if not (np.isfinite(L.data).all() and (L.data[self._at] >= 0.0).all()):
             raise InputError("L must be finite with a diagonal that is nowhere negative")

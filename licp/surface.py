@@ -5,7 +5,6 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.spatial import KDTree
 
 from licp.closest import Border, TriangleTree, closest_on_incident
 from licp.geometry import (
@@ -14,6 +13,7 @@ from licp.geometry import (
     face_edges,
     face_normals_areas,
     grouped_faces,
+    unsigned,
     vertex_faces,
     vertex_fans,
     vertex_normals,
@@ -21,7 +21,7 @@ from licp.geometry import (
 from licp.laplacian import cotangent_laplacian
 from licp.similarity import Similarity
 
-__all__ = ["Surface", "even_subset", "nearest", "spatial_order"]
+__all__ = ["Surface", "even_subset", "spatial_order"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -104,13 +104,7 @@ class Surface:
     @cached_property
     def neighbours(self) -> Rows:
         """Vertices next to each one as compressed rows, for kernels."""
-        start, end = _neighbours(self.edges[0], len(self.vertices))
-        return start.astype(np.uint64), end.astype(np.uint32)
-
-    @cached_property
-    def points(self) -> KDTree:
-        """Search tree over the vertices."""
-        return KDTree(self.vertices, balanced_tree=False, compact_nodes=False)
+        return unsigned(*_neighbours(self.edges[0], len(self.vertices)))
 
     @cached_property
     def triangles(self) -> TriangleTree:
@@ -213,12 +207,6 @@ def _unit(vectors: Floats) -> Floats:
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     unit: Floats = vectors / np.where(length > 0, length, 1.0)
     return unit
-
-
-def nearest(tree: KDTree, points: Floats, workers: int) -> tuple[Floats, Ints]:
-    """Distances to, and indices of, the nearest points of a tree, shaped like the queries."""
-    distance, index = tree.query(points, workers=workers)
-    return np.asarray(distance, np.float64), np.asarray(index, np.int64)
 
 
 def spatial_order(points: Floats) -> Ints:

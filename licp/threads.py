@@ -90,13 +90,14 @@ class Crew:
                 helper.result()
         return [results[number] for number in range(len(each))]
 
-    def share_rows(self, do: Callable[..., Any], *rows: NDArray[Any]) -> list[Any]:
-        """Do something with some rows of arrays of one length at a time; results in their order."""
+    def share_rows(self, do: Callable[..., Any], *rows: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+        """Do something with some rows of arrays of one length at a time; its arrays, joined."""
         # More parts than threads: one may come late.
         parts = 2 * self.workers if self.workers > 1 else 1
-        return self.share(
+        found = self.share(
             lambda part: do(*(array[part] for array in rows)), slices(len(rows[0]), parts)
         )
+        return tuple(np.concatenate(columns) for columns in zip(*found, strict=True))
 
 
 ALONE = Crew(1)

@@ -3,6 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 from heads import Arrays, ball, part, potato, rotation
+from scipy.spatial import KDTree
 
 from licp.closest import TriangleTree
 from licp.correspondence import _LEAN, Matcher, Matches, State
@@ -10,7 +11,7 @@ from licp.geometry import vertex_normals
 from licp.repair import clean
 from licp.schedule import Stage
 from licp.similarity import Similarity
-from licp.surface import Surface, nearest
+from licp.surface import Surface
 from licp.threads import Crew
 from licp.traits import Traits
 
@@ -127,7 +128,7 @@ def test_matches_end_on_the_finer_surface() -> None:
     W, G = ball(6)
     fine = Surface(1.05 * W, G)
     coarse = fine.coarsened(0.15)
-    beside = nearest(fine.points, coarse.vertices, 1)[1]
+    beside = KDTree(fine.vertices).query(coarse.vertices)[1]
     on = Matcher(coarse, np.zeros((len(coarse.vertices), 1)), fine=(fine, beside))
     found = match(on, dataclasses.replace(STAGE, stiffness=0.01))
     assert np.allclose(np.linalg.norm(found.points, axis=1), 1.05, atol=3e-4)
