@@ -145,7 +145,7 @@ _TANGLED: dict[str, Replacement] = {
 }
 
 
-def _constant(name: str, value: float) -> Mapping[str, Replacement]:
+def _constant(name: str, value: float) -> dict[str, Replacement]:
     return {name: lambda _: value}
 
 
@@ -179,8 +179,16 @@ VARIANTS = (
         replaced=_constant("licp.level._SLIDE", 1.0),
     ),
     Variant(
+        "dense parts of the template weigh more", "matches weigh by area",
+        replaced=_constant("licp.morph._BY_AREA", 1.0),
+    ),
+    Variant(
         "coarse levels", "full resolution throughout",
         replaced=_constant("licp.level._WIDEST", 0.0),
+    ),
+    Variant(
+        "coarse levels as dense as the template", "their vertices evenly spread",
+        replaced=_constant("licp.level._DENSEST", 1.0) | _constant("licp.level._SPARSEST", 1.0),
     ),
     Variant(
         "exact foot on triangles", "nearest vertex",
@@ -198,7 +206,7 @@ VARIANTS = (
         replaced=_constant("licp.morph._SOLVE", 1e-6),
     ),
     Variant("one correspondence set", "7, then 10: with regions", _regional, regions=True),
-    *(_stages(count) for count in (8, 12, 24, 32)),
+    *(_stages(count) for count in (8, 10, 16, 24)),
 )  # fmt: skip
 
 

@@ -17,8 +17,8 @@ __all__ = ["Coarsening", "coarsen", "thin", "thinned"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-# Weights with which a vertex follows the coarse ones around it fall off over this many spacings;
-# less shows the coarse cells, more rounds off what they say.
+# Weights with which a vertex follows the coarse ones around it fall off over this many of their
+# spacings; less shows the coarse cells, more rounds off what they say.
 _FALL = 0.6
 # Surfaces whose vertices are closer than this part of the wanted spacing are worth thinning: they
 # have three times the vertices and more.
@@ -72,7 +72,7 @@ class Coarsening:
 def thin(
     vertices: Floats,
     faces: Ints,
-    spacing: float,
+    spacing: float | Floats,
     neighbours: tuple[NDArray[Any], NDArray[Any]] | None = None,
 ) -> tuple[Ints, Ints, Ints]:
     """Keep vertices about ``spacing`` apart along the surface, and connect neighbouring cells.
@@ -87,8 +87,9 @@ def thin(
         Any unit.
     faces : (m, 3) int64
         Every vertex in one of them.
-    spacing : float
-        Least distance of kept vertices along edges, in the unit of the vertices.
+    spacing : float or (n,) float64
+        Least distance of kept vertices along edges, in the unit of the vertices; or, for each one,
+        how far its cell reaches if it is kept.
     neighbours : tuple, optional
         What :func:`licp.geometry.vertex_neighbours` returns, if it is known already.
 
@@ -100,7 +101,8 @@ def thin(
     """
     n = len(vertices)
     start, neighbour = vertex_neighbours(faces, n) if neighbours is None else neighbours
-    kept, cell = _cells(vertices, start, neighbour, spatial_order(vertices), spacing)
+    reach = np.broadcast_to(np.float64(spacing), n)
+    kept, cell = _cells(vertices, start, neighbour, spatial_order(vertices), reach)
     F = grouped_faces(faces, cell)
     c = len(kept)
     if not len(F):
@@ -144,7 +146,7 @@ def thinned(surface: Surface, spacing: float) -> tuple[Surface, Ints | None]:
     return (surface.thinned(kept, faces, cell), kept) if len(faces) else (surface, None)
 
 
-def coarsen(vertices: Floats, faces: Ints, spacing: float) -> Coarsening:
+def coarsen(vertices: Floats, faces: Ints, spacing: float | Floats) -> Coarsening:
     """A mesh of fewer vertices (see :func:`thin`), and how the others follow them.
 
     Parameters
@@ -168,14 +170,15 @@ def coarsen(vertices: Floats, faces: Ints, spacing: float) -> Coarsening:
     near = sparse.csr_array((ring + sparse.eye_array(c)).tocsr()[cell])
     row = np.repeat(np.arange(n), np.diff(near.indptr))
     d = np.linalg.norm(vertices[row] - vertices[kept[near.indices]], axis=1)
-    weight = np.exp(-0.5 * (d / (_FALL * spacing)) ** 2) + 1e-9
+    reach = np.broadcast_to(spacing, n)[kept[near.indices]]
+    weight = np.exp(-0.5 * (d / (_FALL * reach)) ** 2) + 1e-9
     weight /= np.bincount(row, weight, minlength=n)[row]
     follow = sparse.csr_array((weight, near.indices, near.indptr), shape=(n, c))
     return Coarsening(kept, F, cell, follow)
 
 
 @njit(cache=True, nogil=True)
-def _cells(V: Any, start: Any, neighbour: Any, order: Any, spacing: float) -> Any:
+def _cells(V: Any, start: Any, neighbour: Any, order: Any, reach: Any) -> Any:
     """Kept vertices, in the given order each one that is not near another; and all cells."""
     n = len(V)
     distance = np.full(n, np.inf)
@@ -185,7 +188,7 @@ def _cells(V: Any, start: Any, neighbour: Any, order: Any, spacing: float) -> An
     queue, waits = np.empty(n, np.int64), np.zeros(n, np.bool_)
     count = 0
     for seed in order:
-        if distance[seed] < spacing:
+        if distance[seed] < reach[seed]:
             continue
         distance[seed] = 0.0
         cell[seed] = count
@@ -200,7 +203,7 @@ def _cells(V: Any, start: Any, neighbour: Any, order: Any, spacing: float) -> An
                 j = neighbour[e]
                 x, y, z = V[i, 0] - V[j, 0], V[i, 1] - V[j, 1], V[i, 2] - V[j, 2]
                 further = d + np.sqrt(x * x + y * y + z * z)
-                if further < distance[j] and further < spacing:
+                if further < distance[j] and further < reach[seed]:
                     distance[j] = further
                     cell[j] = count
                     if not waits[j]:

@@ -40,6 +40,33 @@ def test_sheets_that_touch_stay_apart() -> None:
     assert (np.ptp(of[coarse.kept[coarse.faces]], axis=1) == 0).all()
 
 
+def test_spacing_may_differ_from_vertex_to_vertex() -> None:
+    V, F = ball(5)
+    spacing = np.where(V[:, 2] > 0, 0.08, 0.24)
+    coarse = coarsen(V, F, spacing)
+    W = V[coarse.kept]
+    dense = np.count_nonzero(W[:, 2] > 0.3) / np.count_nonzero(W[:, 2] < -0.3)
+    assert 5 < dense < 13  # a third of the spacing, nine times the vertices
+    assert (np.linalg.norm(V - W[coarse.cell], axis=1) <= spacing[coarse.kept][coarse.cell]).all()
+    assert len(border_edges(coarse.faces)) == 0
+    moved = coarse.prolong(V, 2.0 * W + 1.0, np.tile(2.0 * np.eye(3), (len(W), 1, 1)))
+    assert np.allclose(moved, 2.0 * V + 1.0, atol=1e-12)
+    same = coarsen(V, F, np.full(len(V), 0.15)), coarsen(V, F, 0.15)
+    assert np.array_equal(same[0].kept, same[1].kept)
+    assert np.array_equal(same[0].follow.data, same[1].follow.data)
+
+
+def test_coarse_levels_are_dense_where_the_template_is() -> None:
+    V, F = ball(5)
+    V = V + np.array([0.0, 0.0, 0.6])  # crowds the vertices of a sphere round its top
+    V /= np.linalg.norm(V, axis=1, keepdims=True) * np.sqrt(4 * np.pi)
+    one = np.ones(len(V))
+    traits = Traits(one, one, one, one > 0, None, vertex_normals(V, F), V)
+    coarse, fine = Pyramid(Surface(V, F), traits, 60, 0.05, None, 0.08, 0.001).levels
+    above = [np.count_nonzero(level.rest[:, 2] > 0) / len(level.rest) for level in (coarse, fine)]
+    assert above[1] > 0.75 and abs(above[0] - above[1]) < 0.1
+
+
 def test_prolongation_is_exact_for_similarities_and_good_for_smooth_bending() -> None:
     V, F = potato(5)
     coarse = coarsen(V, F, 0.12)
@@ -68,11 +95,14 @@ def test_a_pyramid_ends_with_the_template_and_hands_shapes_down() -> None:
     V = V / np.sqrt(face_normals_areas(V, F)[1].sum())
     one = np.ones(len(V))
     traits = Traits(one, one, one, one > 0, None, vertex_normals(V, F), V)
-    pyramid = Pyramid(Surface(V, F), traits, 60, 0.05, None, 0.08)
+    pyramid = Pyramid(Surface(V, F), traits, 60, 0.05, None, 0.08, 0.001)
     sizes = [len(level.rest) for level in pyramid.levels]
     assert sizes == sorted(sizes) and sizes[-1] == len(V) and len(sizes) == 2
     assert pyramid.levels[0].traits.trust.sum() == pytest.approx(len(V))
-    assert [pyramid.fit_for(s) for s in (0.08, 0.02, 0.004)] == [0, 0, 1]
+    assert [pyramid.fit_for(s) for s in (0.08, 0.02, 0.002)] == [0, 0, 1]
+    # The softest stage is done on the whole template, whatever its stiffness.
+    ending = Pyramid(Surface(V, F), traits, 60, 0.05, None, 0.08, 0.02)
+    assert [ending.fit_for(s) for s in (0.08, 0.021, 0.02)] == [0, 0, 1]
     angle = np.deg2rad(8)
     c, s = np.cos(angle), np.sin(angle)
     R = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])

@@ -47,6 +47,7 @@ from licp import (
     morph,
     save_mesh,
 )
+from licp.geometry import face_normals_areas, vertex_areas
 from licp.intersections import self_intersections
 from licp.repair import clean
 from licp.similarity import fit_similarity
@@ -409,6 +410,16 @@ def test_masked_vertices_follow_but_do_not_match() -> None:
     assert tree.query(fit.vertices[masked])[0].mean() < 0.02 * size()  # 8 mm: went along
     assert apart(fit.vertices, scan().truth)[masked].mean() < 0.02
     assert fit.confidence[masked].mean() < 0.3 < 0.9 < short_result().confidence[masked].mean()
+
+
+def test_matches_weigh_less_than_their_area_where_vertices_are_sparse() -> None:
+    V, F = arrays()
+    traits = Morpher((V, F), schedule=SHORT)._pyramid.finest.traits
+    size = np.sqrt(face_normals_areas(V, F)[1].sum())
+    area = vertex_areas(V / size, F)
+    assert traits.trust.sum() == pytest.approx(1.0)
+    slope = np.polyfit(np.log(area), np.log(traits.trust), 1)[0]
+    assert area.max() > 5 * area.min() and slope == pytest.approx(0.75, abs=1e-6)
 
 
 def test_low_data_weights_pull_less_and_zero_is_a_mask() -> None:

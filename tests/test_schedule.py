@@ -12,9 +12,9 @@ STAGE = Stage(stiffness=0.05, normal_weight=0.1, curvature_weight=0.1)
 def test_the_default_goes_from_stiff_to_soft_in_equal_ratios() -> None:
     stages = Schedule.progressive().stages
     stiffness = np.array([s.stiffness for s in stages])
-    assert len(stages) == 16
+    assert len(stages) == 13
     assert stiffness[0] == pytest.approx(0.1) and stiffness[-1] == pytest.approx(0.0044)
-    assert np.allclose(stiffness[1:] / stiffness[:-1], (0.0044 / 0.1) ** (1 / 15))
+    assert np.allclose(stiffness[1:] / stiffness[:-1], (0.0044 / 0.1) ** (1 / 12))
     for name in ("normal_weight", "curvature_weight", "distance_gate"):
         assert (np.diff([getattr(s, name) for s in stages]) < 0).all()
 
