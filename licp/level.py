@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 # A coarse level keeps vertices this many of their own spacings apart: a quarter of them, dense
-# where the template is, which takes 1 % of the error of ICT heads against evenly spread ones.
+# where the template is, which takes 3 % of the error of ICT heads against evenly spread ones.
 _WIDER = 2.0
 # Spacings beyond these parts of the mean one count as that: what is next to a sliver has none.
 _DENSEST, _SPARSEST = 0.2, 2.0

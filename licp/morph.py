@@ -54,8 +54,8 @@ _HIDDEN, _HIDDEN_REACH = 0.3, 0.02
 # beside millimetres.
 _ONE_UNIT = 8.0
 # Matches weigh by this power of the area of their vertices: those who make templates put vertices
-# where there is something to tell.  1 adds 1 % to the error of our tuning heads (2 % at landmarks);
-# less takes more from that of ICT heads, but lids and nostrils of real scans tear.
+# where there is something to tell.  1 adds 2 to 3 % to the error of our tuning heads; less takes
+# more from that of ICT heads, but lids and nostrils of real scans tear.
 _BY_AREA = 0.75
 # Relative accuracy of a linear solve.  The next iteration matches anew, so more buys nothing: with
 # 0.03 or 0.08 the error of our tuning heads is the same within 0.3 %.
