@@ -101,7 +101,7 @@ def thin(
     """
     n = len(vertices)
     start, neighbour = vertex_neighbours(faces, n) if neighbours is None else neighbours
-    reach = np.broadcast_to(np.float64(spacing), n)
+    reach = np.full(n, spacing, np.float64)
     kept, cell = _cells(vertices, start, neighbour, spatial_order(vertices), reach)
     F = grouped_faces(faces, cell)
     c = len(kept)
@@ -163,15 +163,15 @@ def coarsen(vertices: Floats, faces: Ints, spacing: float | Floats) -> Coarsenin
     (True, True)
     """
     n = len(vertices)
-    kept, F, cell = thin(vertices, faces, spacing)
+    reach = np.full(n, spacing, np.float64)
+    kept, F, cell = thin(vertices, faces, reach)
     c = len(kept)
     at, around = vertex_neighbours(F, c)
     ring = sparse.csr_array((np.ones(len(around)), around, at), shape=(c, c))
     near = sparse.csr_array((ring + sparse.eye_array(c)).tocsr()[cell])
     row = np.repeat(np.arange(n), np.diff(near.indptr))
     d = np.linalg.norm(vertices[row] - vertices[kept[near.indices]], axis=1)
-    reach = np.broadcast_to(spacing, n)[kept[near.indices]]
-    weight = np.exp(-0.5 * (d / (_FALL * reach)) ** 2) + 1e-9
+    weight = np.exp(-0.5 * (d / (_FALL * reach[kept[near.indices]])) ** 2) + 1e-9
     weight /= np.bincount(row, weight, minlength=n)[row]
     follow = sparse.csr_array((weight, near.indices, near.indptr), shape=(n, c))
     return Coarsening(kept, F, cell, follow)

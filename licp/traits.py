@@ -22,7 +22,7 @@ class Traits:
     Attributes
     ----------
     trust : (n,) float64
-        Weight of its match: area times what the caller says.
+        Weight of its match: what its area counts for, times what the caller says.
     bending : (n,) float64
         Factor on the bending stiffness.
     reach : (n,) float64
