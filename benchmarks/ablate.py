@@ -141,7 +141,8 @@ _BEND: dict[str, Replacement] = {
     "licp.morph.Morpher._bend_roughly": lambda _: lambda self, *_: None
 }
 _TANGLED: dict[str, Replacement] = {
-    "licp.morph.untangled": lambda _: lambda rest, fit, *_: (fit, None)
+    "licp.untangle.untangle": lambda _: lambda rest, vertices, *_: vertices,
+    "licp.untangle.unfold": lambda _: lambda rest, vertices, *_: vertices,
 }
 
 

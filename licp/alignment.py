@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from licp.feature_tree import FeatureTree, Looks
 from licp.features import HeatCurvature
-from licp.geometry import vertex_areas
 from licp.similarity import Similarity, fit_similarity, similarities_of_moments
 from licp.surface import Surface, even_subset
 from licp.threads import ALONE, Crew
@@ -80,10 +79,10 @@ class Cloud:
     @classmethod
     def of(cls, surface: Surface, count: int = 2000) -> "Cloud":
         """Even sample of a surface without its border, where closest points heap up."""
-        area = vertex_areas(surface.vertices, surface.faces)
+        area = surface.vertex_areas
         if len(area) > _ENOUGH:
             surface = surface.coarsened(np.sqrt(area.sum() / (0.75 * _ENOUGH)))
-            area = vertex_areas(surface.vertices, surface.faces)
+            area = surface.vertex_areas
         centre = area @ surface.vertices / area.sum()
         radius = np.sqrt(area @ ((surface.vertices - centre) ** 2).sum(1) / area.sum())
         curvature = HeatCurvature.on(surface, [radius * x for x in _CURVATURE_SCALES]).of(

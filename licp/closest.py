@@ -10,6 +10,7 @@ All kernels run serially without the GIL, so that callers may split queries over
 query is answered on its own, in any order, with the same bits.
 """
 
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from licp.errors import InputError, MeshError
 from licp.geometry import _faces, _points, face_edges
+from licp.similarity import Similarity
 
 __all__ = [
     "Border",
@@ -421,7 +423,8 @@ class TriangleTree:
 
     A perfectly balanced binary tree: every node splits its triangles in halves at the median of
     their centroids, along the axis in which these are spread most.  Ranges and children follow
-    from the index of a node, so nothing but the boxes is stored.
+    from the index of a node, so nothing but the boxes is stored.  Boxes and corners stay where the
+    tree was built: queries are brought there.
 
     Parameters
     ----------
@@ -466,7 +469,27 @@ class TriangleTree:
         self.boxes: Floats
         self.order: Ints
         self.corners: Floats
+        self._move: Similarity | None = None
         self.boxes, self.order, self.corners = _build(_frozen(V), _frozen(F), self.depth)
+
+    def reshaped(self, vertices: Floats, faces: Ints) -> "TriangleTree":
+        """A tree of the same faces with their vertices (n, 3) at other places.
+
+        Who shares a leaf stays, so it takes a fifth of the time of a new one; where little moved,
+        queries take no longer.
+        """
+        other = copy(self)
+        other._move = None
+        other.boxes, other.corners = _boxes(
+            _frozen(vertices), _frozen(faces), self.order, self.depth
+        )
+        return other
+
+    def moved(self, move: Similarity) -> "TriangleTree":
+        """The tree of the same mesh elsewhere; nothing is built."""
+        other = copy(self)
+        other._move = move if self._move is None else move.after(self._move)
+        return other
 
     def query(
         self, points: ArrayLike, upper_bound: ArrayLike | None = None
@@ -502,11 +525,14 @@ class TriangleTree:
             )
         if not (bound >= 0).all():
             raise InputError("upper_bound must not be negative or NaN")
-        limit = np.ascontiguousarray(np.broadcast_to(bound**2, len(P)))
+        grown = 1.0
+        if self._move is not None:
+            grown, P = self._move.scale, self._move.inverse().apply(P)
+        limit = np.ascontiguousarray(np.broadcast_to((bound / grown) ** 2, len(P)))
         squared, face, bary = _query(
             _frozen(P), _frozen(limit), self.boxes, self.order, self.corners, self.depth
         )
-        return np.sqrt(squared), face, bary
+        return grown * np.sqrt(squared), face, bary
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -528,7 +554,14 @@ def _build(V: Any, F: Any, depth: int) -> Any:
                 if high - low > spread:
                     axis, spread = k, high - low
             _select(C, order, axis, start, stop - 1, (m * (2 * j + 1)) >> (level + 1))
+    boxes, corners = _boxes(V, F, order, depth)
+    return boxes, order, corners
 
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _boxes(V: Any, F: Any, order: Any, depth: int) -> Any:
+    """Boxes of all nodes, and the corners of the triangles in the order of the leaves."""
+    m = F.shape[0]
     corners = np.empty((m, 3, 3))
     boxes = np.empty((2 * (1 << depth) - 1, 6))
     first = (1 << depth) - 1
@@ -545,7 +578,7 @@ def _build(V: Any, F: Any, depth: int) -> Any:
         for k in range(3):
             boxes[node, k] = min(boxes[2 * node + 1, k], boxes[2 * node + 2, k])
             boxes[node, k + 3] = max(boxes[2 * node + 1, k + 3], boxes[2 * node + 2, k + 3])
-    return boxes, order, corners
+    return boxes, corners
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -146,12 +146,17 @@ def thinned(surface: Surface, spacing: float) -> tuple[Surface, Ints | None]:
     return (surface.thinned(kept, faces, cell), kept) if len(faces) else (surface, None)
 
 
-def coarsen(vertices: Floats, faces: Ints, spacing: float | Floats) -> Coarsening:
+def coarsen(
+    vertices: Floats,
+    faces: Ints,
+    spacing: float | Floats,
+    neighbours: tuple[NDArray[Any], NDArray[Any]] | None = None,
+) -> Coarsening:
     """A mesh of fewer vertices (see :func:`thin`), and how the others follow them.
 
     Parameters
     ----------
-    vertices, faces, spacing
+    vertices, faces, spacing, neighbours
         Of :func:`thin`.
 
     Examples
@@ -164,13 +169,14 @@ def coarsen(vertices: Floats, faces: Ints, spacing: float | Floats) -> Coarsenin
     """
     n = len(vertices)
     reach = np.full(n, spacing, np.float64)
-    kept, F, cell = thin(vertices, faces, reach)
+    kept, F, cell = thin(vertices, faces, reach, neighbours)
     c = len(kept)
     at, around = vertex_neighbours(F, c)
     ring = sparse.csr_array((np.ones(len(around)), around, at), shape=(c, c))
     near = sparse.csr_array((ring + sparse.eye_array(c)).tocsr()[cell])
     row = np.repeat(np.arange(n), np.diff(near.indptr))
-    d = np.linalg.norm(vertices[row] - vertices[kept[near.indices]], axis=1)
+    away = vertices[row] - vertices[kept[near.indices]]
+    d = np.sqrt(np.einsum("ij,ij->i", away, away))
     weight = np.exp(-0.5 * (d / (_FALL * reach[kept[near.indices]])) ** 2) + 1e-9
     weight /= np.bincount(row, weight, minlength=n)[row]
     follow = sparse.csr_array((weight, near.indices, near.indptr), shape=(n, c))

@@ -83,8 +83,10 @@ def vertex_normals(vertices: ArrayLike, faces: ArrayLike) -> Floats:
     return normals
 
 
-def vertex_areas(vertices: ArrayLike, faces: ArrayLike) -> Floats:
+def vertex_areas(vertices: ArrayLike, faces: ArrayLike, areas: Floats | None = None) -> Floats:
     """One third of the area of the incident triangles of each vertex, shape (n,).
+
+    ``areas`` (m,) are those of the triangles, if they are known already.
 
     Examples
     --------
@@ -93,7 +95,7 @@ def vertex_areas(vertices: ArrayLike, faces: ArrayLike) -> Floats:
     """
     V = _points(vertices)
     F = _faces(faces, len(V))
-    third = np.repeat(_face_normals_areas(V, F)[1] / 3.0, 3)
+    third = np.repeat((_face_normals_areas(V, F)[1] if areas is None else areas) / 3.0, 3)
     return np.bincount(F.ravel(), third, minlength=len(V)).astype(np.float64, copy=False)
 
 

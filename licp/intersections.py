@@ -8,6 +8,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from licp.closest import TriangleTree, _tree_of
+from licp.errors import MeshError
 from licp.geometry import _faces
 from licp.threads import ALONE, Crew
 
@@ -26,6 +27,7 @@ def self_intersections(
     faces: ArrayLike,
     tree: TriangleTree | None = None,
     crew: Crew = ALONE,
+    among: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.int64]:
     """Pairs of faces without a common vertex whose interiors meet.
 
@@ -42,9 +44,11 @@ def self_intersections(
     faces : (m, 3) int
         Triangles, by vertex.
     tree : TriangleTree, optional
-        The tree of this very mesh, if there is one already.
+        The tree of this very mesh, if there is one already; wherever it was moved to.
     crew : Crew, optional
         Who shares the work.
+    among : (m,) bool, optional
+        Only pairs with one of these faces or two; all if not given.
 
     Returns
     -------
@@ -54,7 +58,8 @@ def self_intersections(
     Raises
     ------
     MeshError
-        As :class:`~licp.closest.TriangleTree`, and if ``tree`` has another number of faces.
+        As :class:`~licp.closest.TriangleTree`, and if ``tree`` or ``among`` is of another number of
+        faces.
 
     Notes
     -----
@@ -71,15 +76,19 @@ def self_intersections(
     """
     tree = _tree_of(vertices, faces, tree)
     F = _faces(faces)
+    wanted = np.ones(len(F), bool) if among is None else np.asarray(among, bool)
+    if wanted.shape != (len(F),):
+        raise MeshError(f"among must have one flag for each of {len(F)} faces, not {wanted.shape}")
     normals, longest, small = _triangles(tree.corners)
     ids = F[tree.order]
+    asked = _held(wanted[tree.order], tree.depth)
     # One piece for each pair of a few boxes, if there is somebody to take one.
     level = min(_SHARED, tree.depth) if crew.workers > 1 else 0
     nodes = range((1 << level) - 1, (2 << level) - 1)
 
     def of(pair: tuple[int, int]) -> NDArray[np.int64]:
         found: NDArray[np.int64] = _pairs(
-            *pair, tree.boxes, tree.corners, ids, tree.depth, normals, longest, small
+            *pair, tree.boxes, tree.corners, ids, tree.depth, normals, longest, small, *asked
         )
         return found
 
@@ -99,8 +108,10 @@ def _pairs(
     normals: Any,
     longest: Any,
     small: Any,
+    asked: Any,
+    holds: Any,
 ) -> Any:
-    """Pairs of triangles that meet, of two nodes of the tree."""
+    """Pairs of triangles that meet, one of them asked for, of two nodes of the tree."""
     m = ids.shape[0]
     first = (1 << depth) - 1
     found = np.empty((64, 2), np.int64)
@@ -112,7 +123,7 @@ def _pairs(
     while top > 0:
         top -= 1
         a, b = stack[top, 0], stack[top, 1]
-        if a != b and not _overlap(boxes, a, boxes, b):
+        if not (holds[a] or holds[b]) or (a != b and not _overlap(boxes, a, boxes, b)):
             continue
         if a < first:
             for i in range(1, 3):
@@ -125,7 +136,8 @@ def _pairs(
             start = s + 1 if a == b else (m * (b - first)) >> depth
             for t in range(start, (m * (b - first + 1)) >> depth):
                 if (
-                    _overlap(small, s, small, t)
+                    (asked[s] or asked[t])
+                    and _overlap(small, s, small, t)
                     and not _share(ids, s, t)
                     and _interiors_meet(corners, normals, longest, s, t)
                 ):
@@ -137,6 +149,19 @@ def _pairs(
                     found[count, 0], found[count, 1] = s, t
                     count += 1
     return found[:count]
+
+
+@njit(cache=True, nogil=True)
+def _held(asked: Any, depth: int) -> Any:
+    """Flags of triangles in the order of the leaves, and of the nodes that hold one."""
+    m, first = len(asked), (1 << depth) - 1
+    holds = np.zeros(2 * first + 1, np.bool_)
+    for j in range(1 << depth):
+        for t in range((m * j) >> depth, (m * (j + 1)) >> depth):
+            holds[first + j] |= asked[t]
+    for node in range(first - 1, -1, -1):
+        holds[node] = holds[2 * node + 1] or holds[2 * node + 2]
+    return asked, holds
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -1,5 +1,6 @@
 """One resolution of a template: everything the loop needs of it, prepared once."""
 
+from collections.abc import Callable
 from copy import copy
 from typing import Any
 
@@ -53,12 +54,10 @@ class Level:
     surface : Surface
         The undeformed template, in parts of its size.
     traits : Traits
-    controls, radius : int, float
-        Of :class:`licp.restshape.LocalSimilarities`, the radius at least two spacings; no controls,
-        no following rest shape.
+    local : callable, optional
+        Tells the :class:`licp.restshape.LocalSimilarities` that carry the rest shape along; without
+        them it stays.
     backend : {"numba", "cholmod", "scipy"}, optional
-    crew : Crew, optional
-        Who shares the work.
 
     Attributes
     ----------
@@ -67,27 +66,24 @@ class Level:
     spacing : float
         Root of the mean area of a vertex.
     system : ElasticSystem
+    local : LocalSimilarities or None
     """
 
     def __init__(
         self,
         surface: Surface,
         traits: Traits,
-        controls: int,
-        radius: float,
-        backend: Backend | None,
-        crew: Crew = ALONE,
+        local: Callable[[], LocalSimilarities] | None = None,
+        backend: Backend | None = None,
     ) -> None:
         self.rest = rest = surface.vertices
         self.faces = surface.faces
         self.traits = traits
         self.spacing = surface.spacing
-        radius = max(radius, _AROUND * self.spacing)
-        local = crew.begin(LocalSimilarities, rest, controls, radius) if controls else None
         self._L, self.mass = surface.laplacian
         self._transposed = self._L.T.tocsr()
         self.system = ElasticSystem(self._L, self.mass / traits.bending, rest, backend)
-        self._local = None if local is None else local()
+        self.local = None if local is None else local()
         self._delta = self._L @ rest
         own = surface.normals
         self._own_normals = None if np.array_equal(own, traits.normals) else own
@@ -111,13 +107,13 @@ class Level:
 
     def maps(self, X: Floats) -> Floats:
         """How the surroundings of each vertex have turned and grown, (n, 3, 3)."""
-        if self._local is None:
+        if self.local is None:
             return np.broadcast_to(np.eye(3), (len(X), 3, 3))
-        return self._local.maps(X)
+        return self.local.maps(X)
 
     def bend(self, X: Floats) -> tuple[float, Floats]:
         """Bending energy per unit stiffness, and half its gradient (n, 3)."""
-        rest = self._delta if self._local is None else self._local.carry(X, self._delta)
+        rest = self._delta if self.local is None else self.local.carry(X, self._delta)
         bent = self._L @ X - rest
         stress = bent * (self.traits.bending / self.mass)[:, None]
         force: Floats = self._transposed @ stress
@@ -217,11 +213,16 @@ class Pyramid:
 
     Parameters
     ----------
-    surface, traits, controls, radius, backend, crew
+    surface, traits, backend
         Of the finest :class:`Level`.
+    controls, radius : int, float
+        Of :class:`licp.restshape.LocalSimilarities`, the radius at least two spacings of the
+        coarsest level; no controls, no following rest shape.
     stiff, soft : float
         Stiffness lengths of the stiffest and the softest stage.  Coarser levels than the first
         needs are not made; the last is done on the whole template, however fine it is.
+    crew : Crew, optional
+        Who shares the work.
     """
 
     def __init__(
@@ -236,22 +237,33 @@ class Pyramid:
         crew: Crew = ALONE,
     ) -> None:
         self._soft = soft
-        self.levels = [Level(surface, traits, controls, radius, backend, crew)]
         self._steps: list[Coarsening] = []
+        shapes = [(surface, traits)]
         while True:
-            fine = self.levels[0]
-            spacing = _WIDER * fine.spacing
+            surface, traits = shapes[0]
+            spacing = _WIDER * surface.spacing
             if spacing > _WIDEST or stiff < _BENDS * spacing:
                 break
-            own = np.sqrt(fine.mass)
+            own = np.sqrt(surface.laplacian[1])
             own = np.clip(own, _DENSEST * own.mean(), _SPARSEST * own.mean())
-            step = coarsen(fine.rest, fine.faces, _WIDER * own)
+            step = coarsen(surface.vertices, surface.faces, _WIDER * own, surface.neighbours)
             if not len(step.faces):
                 break
-            kept = Surface(fine.rest[step.kept], step.faces)
-            coarse = Level(kept, fine.traits.on(step), controls, radius, backend, crew)
-            self.levels.insert(0, coarse)
+            kept = Surface(surface.vertices[step.kept], step.faces)
+            shapes.insert(0, (kept, traits.on(step)))
             self._steps.insert(0, step)
+        self.levels: list[Level] = []
+        known: LocalSimilarities | None = None
+        for k, (surface, traits) in enumerate(shapes):
+            local = None
+            if known is not None:
+                # Those of the coarsest level serve all: what they tell is smooth.
+                local = crew.begin(known.on, surface.vertices, self._steps[k - 1].kept)
+            elif controls:
+                reach = max(radius, _AROUND * surface.spacing)
+                local = crew.begin(LocalSimilarities, surface.vertices, controls, reach)
+            self.levels.append(Level(surface, traits, local, backend))
+            known = self.levels[-1].local
 
     def trusting(self, factor: Floats) -> "Pyramid":
         """The same pyramid with the trust in the match of each vertex times a factor (n,)."""

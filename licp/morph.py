@@ -216,15 +216,17 @@ class Morpher:
         centre = area[in_body] @ clean_template.vertices[in_body] / area[in_body].sum()
         size = float(np.sqrt(area[in_body].sum()))
         self._to_unit = Similarity(1.0 / size, np.eye(3), -centre / size)
-        self._rest = self._to_unit.apply(clean_template.vertices[in_body])
+        whole = Surface(self._to_unit.apply(clean_template.vertices), clean_template.faces)
+        self._whole, self._rest = whole, whole.vertices[in_body]
         source = clean_template.source[self._body]
-        self._whole = Surface(clean_template.vertices, clean_template.faces)
-        _ = self._whole.border  # found once for all fits
-        all_bend = bool(in_body.all())
-        surface = self._whole.reshaped(self._rest) if all_bend else Surface(self._rest, self._faces)
+        surface = whole if in_body.all() else Surface(self._rest, self._faces)
+        _ = whole.border, whole.areas  # found once for all fits
+        self._before = whole.moved(self._to_unit.inverse())
         cloud = crew.begin(Cloud.of, surface)
-        crossing = crew.begin(self_intersections, clean_template.vertices, clean_template.faces)
-        own = vertex_areas(self._rest, self._faces)
+        crossing = crew.begin(
+            lambda: self_intersections(whole.vertices, whole.faces, whole.triangles)
+        )
+        own = surface.vertex_areas
         trust = own**_BY_AREA
         trust *= own.sum() / trust.sum()
         if weights is not None:
@@ -408,23 +410,22 @@ class Morpher:
                 territory = _territory(matcher, places, shape.search.stage, finest.traits)
                 matches = shape.search.match(X, finest.normals(X), finest.traits, territory)
             history, stopped = shape.history, shape.stopped
-            vertices = self._place(X, pose)
-            fit = self._whole.reshaped(vertices[self._clean.source])
-            rest = pose.apply(self._to_unit.apply(self._clean.vertices))
-            fit, crossings = untangled(rest, fit, self._rest_crossings, self._bends, crew)
+            whole = self._place(X)
+            fit = self._whole.reshaped(whole[self._clean.source])
+            fit, faults = untangled(
+                self._whole.vertices, fit, self._rest_crossings, self._bends, crew
+            )
             known = self._clean.index >= 0
-            vertices[known] = fit.vertices[self._clean.index[known]]
-            X = pose.inverse().apply(fit.vertices[self._body])
+            whole[known] = fit.vertices[self._clean.index[known]]
             watch.lap("deform")
 
-            state, residual, confidence = self._tell(X, matches, pose.scale)
+            told = crew.begin(self._tell, fit.vertices[self._body], matches, pose.scale)
             tree()
-            quality = assess_surfaces(
-                rest, fit, ready.full, len(self._rest_crossings), crossings, crew
-            )
+            quality = assess_surfaces(self._before, fit.moved(pose), ready.full, faults, crew)
+            state, residual, confidence = told()
             watch.lap("assess")
         return MorphResult(
-            mesh=self.template.with_vertices(vertices),
+            mesh=self.template.with_vertices(pose.apply(whole)),
             similarity=pose.after(self._to_unit),
             state=state,
             residual=residual,
@@ -632,15 +633,15 @@ class Morpher:
             groups.append((mine, np.exp(-0.5 * ((d - d.min()) / reach) ** 2)))
         return groups
 
-    def _place(self, X: Floats, pose: Similarity) -> Floats:
-        """All vertices of the template (n, 3) in the scan's frame."""
+    def _place(self, X: Floats) -> Floats:
+        """All vertices of the template (n, 3) where those of its body are at ``X``."""
         body_of = self._body_of
-        unit = np.empty((len(body_of), 3))
-        unit[body_of >= 0] = X[body_of[body_of >= 0]]
+        whole = np.empty((len(body_of), 3))
+        whole[body_of >= 0] = X[body_of[body_of >= 0]]
         for mine, weights in self._followers:
             at = self._to_unit.apply(self.template.vertices[mine])
-            unit[mine] = follow(self._rest, X, weights, at)
-        return pose.apply(unit)
+            whole[mine] = follow(self._rest, X, weights, at)
+        return whole
 
     def _tell(
         self, X: Floats, matches: Matches, scale: float
@@ -705,28 +706,29 @@ def morph(
             _ = ready.cloud  # kept there
         return ready
 
-    with Crew(_SET_UP) as crew:
-        ready = crew.begin(prepared)
-        morpher = Morpher(
-            template,
-            schedule=schedule,
-            data_weights=data_weights,
-            stiffness=stiffness,
-            mask=mask,
-            labels=labels,
-            regions=regions,
-            backend=backend,
+    with one_blas_thread:
+        with Crew(_SET_UP) as crew:
+            ready = crew.begin(prepared)
+            morpher = Morpher(
+                template,
+                schedule=schedule,
+                data_weights=data_weights,
+                stiffness=stiffness,
+                mask=mask,
+                labels=labels,
+                regions=regions,
+                backend=backend,
+            )
+        return morpher.morph(
+            ready(),
+            landmarks=landmarks,
+            start=start,
+            rigid=rigid,
+            scan_mask=scan_mask,
+            scan_labels=scan_labels,
+            callback=callback,
+            threads=threads,
         )
-    return morpher.morph(
-        ready(),
-        landmarks=landmarks,
-        start=start,
-        rigid=rigid,
-        scan_mask=scan_mask,
-        scan_labels=scan_labels,
-        callback=callback,
-        threads=threads,
-    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,5 +1,6 @@
 """The rest shape: what the elastic energy pulls the template back to."""
 
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -47,14 +48,14 @@ class LocalSimilarities:
     """
 
     def __init__(self, vertices: Floats, controls: int, radius: float) -> None:
-        centres = farthest_points(vertices, min(controls, len(vertices)))
-        start, at, weight = _gaussian(vertices, vertices[centres], radius, _NEGLIGIBLE)
-        shape = (len(vertices), len(centres))
-        G = sparse.csr_array((weight, at, start), shape=shape)
+        self._centres = vertices[farthest_points(vertices, min(controls, len(vertices)))]
+        self._radius = radius
+        weights = self._weights(vertices)
         # Products of sparse and dense arrays have no static type.
-        self._blend: Any = _means(G)
-        self._gather: Any = _means(G.T.tocsr())
+        self._blend: Any = _means(weights)
+        self._gather: Any = _means(weights.T.tocsr())
         self._rest = vertices
+        self._speak: Ints | None = None
         G = self._gather
         self._rest_mean, H = _moments(G.indptr, G.indices, G.data, vertices, vertices)
         H -= self._rest_mean[:, :, None] * self._rest_mean[:, None, :]
@@ -63,6 +64,26 @@ class LocalSimilarities:
         extent = np.linalg.svd(H, compute_uv=False)
         self._knows = extent[:, 1] > 1e-6 * radius**2
         self._spread = np.where(self._knows, spread, 1.0)
+
+    def on(self, vertices: Floats, speak: Ints) -> "LocalSimilarities":
+        """The same controls for a finer template.
+
+        Parameters
+        ----------
+        vertices : (m, 3) float64
+            The finer template.
+        speak : (n,) int64
+            Those of its vertices that are the ones of the coarser one: they tell the controls'
+            similarities, as they did there.
+        """
+        other = copy(self)
+        other._blend, other._speak = _means(self._weights(vertices)), speak
+        return other
+
+    def _weights(self, vertices: Floats) -> sparse.csr_array:
+        """Gaussian weights of the controls for each vertex, (n, c)."""
+        start, at, weight = _gaussian(vertices, self._centres, self._radius, _NEGLIGIBLE)
+        return sparse.csr_array((weight, at, start), shape=(len(vertices), len(self._centres)))
 
     def maps(self, vertices: Floats) -> Floats:
         """How the surroundings of each template vertex have turned and grown, (n, 3, 3).
@@ -93,6 +114,8 @@ class LocalSimilarities:
 
     def _of_controls(self, vertices: Floats) -> Floats:
         """Similarities of the surroundings of the controls, (c, 3, 3)."""
+        if self._speak is not None:
+            vertices = vertices[self._speak]
         G = self._gather
         mean, H = _moments(G.indptr, G.indices, G.data, vertices, self._rest)
         H -= mean[:, :, None] * self._rest_mean[:, None, :]

@@ -72,10 +72,9 @@ class PreparedScan:
         self.report: RepairReport = clean.report
         self.full = Surface(clean.vertices, clean.faces)
         self.sparse, self.kept = thinned(self.full, _SPACING * self.full.size)
-        # Kept there; wherever the scan is moved to, they are the same.
-        _ = self.sparse.laplacian, self.sparse.fans
+        _made_ready(self.sparse)
         if self.kept is not None:
-            _ = self.full.incidence
+            _ = self.full.border, self.full.at_border, self.full.neighbours, self.full.incidence
         self.seconds = time.perf_counter() - begun
 
     @classmethod
@@ -106,6 +105,12 @@ class PreparedScan:
         target, kept = self.sparse, self.kept
         if kept is not None and target.spacing > _TOO_SPARSE * _SPACING * pose.scale:
             target, kept = thinned(self.full, _SPACING * pose.scale)
+            _made_ready(target)
         back = pose.inverse()
         fine = None if kept is None else (self.full.moved(back), kept)
         return target.moved(back), fine
+
+
+def _made_ready(surface: Surface) -> None:
+    """Find what a search needs of a surface; kept there, and the same wherever it is moved to."""
+    _ = surface.laplacian, surface.fans, surface.border, surface.at_border, surface.neighbours

@@ -14,6 +14,7 @@ from licp.geometry import (
     face_normals_areas,
     grouped_faces,
     unsigned,
+    vertex_areas,
     vertex_faces,
     vertex_fans,
     vertex_normals,
@@ -58,10 +59,20 @@ class Surface:
         self.faces = faces
         self.normals = vertex_normals(vertices, faces)
 
+    @cached_property
+    def areas(self) -> Floats:
+        """Areas of the faces, (m,)."""
+        return face_normals_areas(self.vertices, self.faces)[1]
+
+    @cached_property
+    def vertex_areas(self) -> Floats:
+        """Of :func:`licp.geometry.vertex_areas`, (n,)."""
+        return vertex_areas(self.vertices, self.faces, self.areas)
+
     @property
     def size(self) -> float:
         """Root of the area."""
-        return float(np.sqrt(face_normals_areas(self.vertices, self.faces)[1].sum()))
+        return float(np.sqrt(self.areas.sum()))
 
     @property
     def spacing(self) -> float:
@@ -127,29 +138,35 @@ class Surface:
         return _unit(np.einsum("qk,qkj->qj", barycentric, self.normals[self.faces[face]]))
 
     def moved(self, move: Similarity) -> "Surface":
-        """The same surface elsewhere; what does not depend on the place is shared."""
-        copy = object.__new__(Surface)
-        copy.vertices = move.apply(self.vertices)
-        copy.faces = self.faces
-        copy.normals = move.rotate(self.normals)
-        for name in ("at_border", "border", "neighbours"):
-            copy.__dict__[name] = getattr(self, name)
-        # Large, and not needed of every surface.
-        for name in ("incidence", "fans"):
-            if name in self.__dict__:
-                copy.__dict__[name] = self.__dict__[name]
-        if "laplacian" in self.__dict__:
+        """The same surface elsewhere; what is known of it already is shared."""
+        other = object.__new__(Surface)
+        other.vertices, other.faces = move.apply(self.vertices), self.faces
+        other.normals = move.rotate(self.normals)
+        self._hand_on(other)
+        known = self.__dict__
+        if "laplacian" in known:
             L, mass = self.laplacian
-            copy.__dict__["laplacian"] = L, move.scale**2 * mass
-        return copy
+            other.__dict__["laplacian"] = L, move.scale**2 * mass
+        for name in ("areas", "vertex_areas"):
+            if name in known:
+                other.__dict__[name] = move.scale**2 * known[name]
+        if "triangles" in known:
+            other.__dict__["triangles"] = self.triangles.moved(move)
+        return other
 
     def reshaped(self, vertices: Floats) -> "Surface":
-        """The same faces with their vertices at other places."""
+        """The same faces with their vertices at other places; what depends on faces is shared."""
         other = Surface(vertices, self.faces)
+        self._hand_on(other)
+        if "triangles" in self.__dict__:
+            other.__dict__["triangles"] = self.triangles.reshaped(vertices, self.faces)
+        return other
+
+    def _hand_on(self, other: "Surface") -> None:
+        """Tell another surface of the same faces what depends on them alone, if it is known."""
         for name in ("edges", "at_border", "border", "incidence", "fans", "neighbours"):
             if name in self.__dict__:
                 other.__dict__[name] = self.__dict__[name]
-        return other
 
     def thinned(self, kept: Ints, faces: Ints, cell: Ints) -> "Surface":
         """The surface of some of its vertices (see :func:`licp.coarsening.thin`).
@@ -204,7 +221,7 @@ def _sums(rows: Floats, group: Ints, count: int) -> Floats:
 
 def _unit(vectors: Floats) -> Floats:
     """Vectors (n, 3) of length one; zeros stay."""
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    length = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))[:, None]
     unit: Floats = vectors / np.where(length > 0, length, 1.0)
     return unit
 

@@ -9,7 +9,7 @@ from scipy.spatial import KDTree
 
 from licp.geometry import components, edges, vertex_normals
 from licp.intersections import self_intersections
-from licp.quality import flipped_faces
+from licp.quality import Faults, flipped_faces
 from licp.surface import Surface, _sums
 from licp.threads import ALONE, Crew
 
@@ -41,13 +41,13 @@ _BACK_TO_BACK = 0.7
 
 def untangled(
     rest: Floats, fit: Surface, known: Ints, bends: Bools, crew: Crew = ALONE
-) -> tuple[Surface, int | None]:
+) -> tuple[Surface, Faults]:
     """Take a fit apart where it runs through itself and did not before, and unfold flipped faces.
 
     Parameters
     ----------
     rest : (n, 3) float64
-        The template before.
+        The template before, turned and scaled as the fit is.
     fit : Surface
         The template after.
     known : (j, 2) int64
@@ -55,26 +55,42 @@ def untangled(
     bends : (m,) bool
         Faces that may be bent: eyeballs and teeth may not, so what runs through them stays.
     crew : Crew, optional
-        Who shares the search.
+        Who shares the work.
 
     Returns
     -------
     Surface
         ``fit`` itself if nothing was moved.
-    int or None
-        Pairs of faces that run through each other in it, if they were counted.
+    Faults
+        Of all its faces.
     """
     found = self_intersections(fit.vertices, fit.faces, fit.triangles, crew)
     pairs = _added(found, known)
     pairs = pairs[bends[pairs].all(1)]
     faces, place = fit.faces[bends], np.cumsum(bends) - 1
-    moved = fit.vertices
+    best = fit
     if len(pairs):
-        moved = untangle(rest, moved, faces, place[pairs])
-    moved = unfold(rest, moved, faces)
-    if np.array_equal(moved, fit.vertices):
-        return fit, len(found)
-    return fit.reshaped(moved), None
+        best = _reshaped(fit, untangle(rest, fit.vertices, faces, place[pairs]))
+    crossings = crew.begin(_crossings, best, fit, found)
+    flipped = flipped_faces(rest, best.vertices, fit.faces).sum()
+    if flipped:
+        best = _reshaped(best, unfold(rest, best.vertices, faces))
+        crossings = crew.begin(_crossings, best, fit, found)
+        flipped = flipped_faces(rest, best.vertices, fit.faces).sum()
+    return best, Faults(len(known), crossings(), int(flipped))
+
+
+def _reshaped(fit: Surface, vertices: Floats) -> Surface:
+    return fit if np.array_equal(vertices, fit.vertices) else fit.reshaped(vertices)
+
+
+def _crossings(fit: Surface, before: Surface, found: Ints) -> int:
+    """How many pairs of faces run through each other, where only some vertices moved since."""
+    moved = (fit.vertices != before.vertices).any(axis=1)[fit.faces].any(axis=1)
+    if not moved.any():
+        return len(found)
+    stayed = int(np.count_nonzero(~moved[found].any(axis=1)))
+    return stayed + len(self_intersections(fit.vertices, fit.faces, fit.triangles, among=moved))
 
 
 def untangle(rest: Floats, vertices: Floats, faces: Ints, crossings: Ints) -> Floats:

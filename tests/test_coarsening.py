@@ -4,7 +4,7 @@ from heads import ball, potato, rotation
 
 from licp.coarsening import coarsen
 from licp.geometry import border_edges, components, face_normals_areas, vertex_normals
-from licp.level import Level, Pyramid
+from licp.level import Pyramid
 from licp.surface import Surface
 from licp.traits import Traits
 
@@ -117,6 +117,7 @@ def test_local_similarities_reach_neighbours_on_coarse_templates() -> None:
     V, F = potato()
     one = np.ones(len(V))
     traits = Traits(one, one, one, one > 0, None, vertex_normals(V, F), V)
-    level = Level(Surface(V, F), traits, 150, 0.02, None)  # less than the distance of any two
+    # The radius is less than the distance of any two.
+    level = Pyramid(Surface(V, F), traits, 150, 0.02, None, 1e-3, 1e-3).finest
     assert np.allclose(level.maps(2.0 * V), 2.0 * np.eye(3), atol=1e-9)
     assert level.bend(2.0 * V)[0] < 1e-18

@@ -9,6 +9,7 @@ from scipy.spatial.transform import Rotation
 from licp.closest import TriangleTree
 from licp.errors import MeshError
 from licp.intersections import self_intersections
+from licp.threads import Crew
 
 BASE = [[0, 0, 0], [4, 0, 0], [0, 4, 0]]
 
@@ -131,6 +132,20 @@ def test_order_of_faces_and_motion_do_not_matter():
     for scale in (1e-3, 1e3):
         assert self_intersections(scale * (V @ R.T + 5), F).tolist() == want.tolist()
     assert self_intersections(V, np.roll(F, 1, axis=1)).tolist() == want.tolist()
+
+
+def test_pairs_among_some_faces():
+    V = np.random.default_rng(3).normal(size=(900, 3)) * [4, 4, 1]
+    F = np.arange(900).reshape(-1, 3)
+    every = self_intersections(V, F)
+    some = np.random.default_rng(4).random(300) < 0.05
+    want = every[some[every].any(1)]
+    assert 20 < len(want) < len(every) / 2
+    with Crew(2) as crew:
+        assert self_intersections(V, F, None, crew, some).tolist() == want.tolist()
+    assert len(self_intersections(V, F, among=np.zeros(300, bool))) == 0
+    with pytest.raises(MeshError, match="300 faces"):
+        self_intersections(V, F, among=some[1:])
 
 
 def test_tree_of_the_mesh_is_used():

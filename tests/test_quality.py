@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation
 from licp.closest import TriangleTree
 from licp.errors import InputError, MeshError
 from licp.quality import (
+    Faults,
     area_distortion,
     assess,
     assess_surfaces,
@@ -260,9 +261,9 @@ def test_assess_counts_what_the_fit_added():
     fit[n:, 0] -= 1
     q = assess(two, fit, both, fit, both)
     assert q.rest_self_intersections == 0 and q.self_intersections > 50
-    surface = Surface(fit, both)
-    assert assess_surfaces(two, surface, surface, 7) == dataclasses.replace(
-        q, rest_self_intersections=7
+    surface, faults = Surface(fit, both), Faults(7, 8, 9)
+    assert assess_surfaces(Surface(two, both), surface, surface, faults) == dataclasses.replace(
+        q, rest_self_intersections=7, self_intersections=8, flipped_faces=9
     )
 
 

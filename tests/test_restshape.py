@@ -33,6 +33,22 @@ def test_each_part_turns_with_its_surroundings() -> None:
     assert np.allclose(carried[bottom], VECTORS[bottom], atol=1e-6)
 
 
+def test_a_finer_template_is_carried_as_its_coarser_one_says() -> None:
+    V, _ = potato()
+    speak = np.sort(np.random.default_rng(3).choice(len(V), 150, replace=False))
+    coarse = LocalSimilarities(V[speak], 40, 0.3)
+    fine = coarse.on(V, speak)
+    R = rotation(1)
+    assert np.allclose(fine.carry(2.0 * V @ R.T + 1.0, VECTORS), 2.0 * VECTORS @ R.T, atol=1e-9)
+    bent = V + 0.2 * np.sin(3 * V[:, ::-1])
+    assert np.allclose(fine.maps(bent)[speak], coarse.maps(bent[speak]), atol=1e-12)
+    # The others are asked nothing.
+    other = np.setdiff1d(np.arange(len(V)), speak)
+    torn = bent.copy()
+    torn[other] += 1.0
+    assert np.array_equal(fine.carry(torn, VECTORS), fine.carry(bent, VECTORS))
+
+
 def test_controls_on_a_line_do_not_make_up_a_turn() -> None:
     line = np.outer(np.arange(30.0), [0.0, 0.0, 1.0])
     local = LocalSimilarities(line, 5, 2.0)

@@ -75,9 +75,35 @@ def test_moving_equals_building_in_the_new_place() -> None:
     points = built.vertices[:50] * 1.01
     near, same = (KDTree(s.vertices).query(points)[1] for s in (moved, built))
     assert np.array_equal(near, same)
-    assert np.allclose(moved.triangles.query(points)[0], built.triangles.query(points)[0])
+    want = built.triangles.query(points)
+    assert np.allclose(moved.triangles.query(points)[0], want[0])
+    # A tree that is there is moved with the surface, twice in a row as well.
+    assert surface.triangles.corners.shape == (len(F), 3, 3)
+    halfway = Similarity(0.5, rotation(4), np.array([0.0, 3.0, 0.0]))
+    there = surface.moved(halfway).moved(move.after(halfway.inverse()))
+    assert there.triangles.corners is surface.triangles.corners
+    got = there.triangles.query(points)
+    # On an edge, either face will do: feet are what is compared.
+    feet = [np.einsum("qk,qki->qi", b, built.vertices[F[f]]) for _, f, b in (got, want)]
+    assert np.allclose(got[0], want[0]) and np.allclose(*feet, atol=1e-9)
+    within, beyond = (there.triangles.query(points, x * want[0])[0] for x in (1.001, 0.999))
+    assert np.isfinite(within).all() and np.isinf(beyond).all()
     assert np.array_equal(surface.vertices, before[0])
     assert np.array_equal(surface.normals, before[1])
+
+
+def test_tree_of_a_reshaped_surface_is_fitted_to_it() -> None:
+    V, F = upper_half(potato(2))
+    surface = Surface(V, F)
+    order = surface.triangles.order
+    W = V * [1.4, 0.9, 1.0] + 0.05 * np.sin(9 * V[:, ::-1])
+    points = np.random.default_rng(5).normal(size=(200, 3))
+    got, want = surface.reshaped(W).triangles, Surface(W, F).triangles
+    assert got.order is order and not np.array_equal(got.boxes, surface.triangles.boxes)
+    for a, b in zip(got.query(points), want.query(points), strict=True):
+        assert np.array_equal(a, b)
+    elsewhere = surface.moved(Similarity(3.0, rotation(1), np.ones(3))).reshaped(W)
+    assert np.array_equal(elsewhere.triangles.query(points)[0], want.query(points)[0])
 
 
 def test_coarser_surfaces_keep_the_shape() -> None:

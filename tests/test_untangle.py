@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 import licp
 from benchmarks.heads import find_sets
 from licp.intersections import self_intersections
-from licp.quality import flipped_faces
+from licp.quality import Faults, flipped_faces
 from licp.surface import Surface
 from licp.untangle import unfold, untangle, untangled
 from tests.test_quality import grid
@@ -100,13 +100,29 @@ def test_what_crossed_before_or_may_not_bend_stays() -> None:
     X = bulged(V, 1.2)
     fit, every = Surface(X, F), np.ones(len(F), bool)
     pairs = self_intersections(X, F)
-    same, found = untangled(X, fit, pairs, every)
-    assert same is fit and found == len(pairs)
+    same, faults = untangled(X, fit, pairs, every)
+    assert same is fit and faults == Faults(len(pairs), len(pairs), 0)
+    none = np.empty((0, 2), np.int64)
     lower = np.arange(len(F)) < len(F) // 2
-    same, found = untangled(V, fit, np.empty((0, 2), np.int64), lower)
-    assert same is fit and found == len(pairs)
-    apart, _ = untangled(V, fit, np.empty((0, 2), np.int64), every)
+    same, faults = untangled(V, fit, none, lower)
+    assert same is fit and faults == Faults(0, len(pairs), 0)
+    apart, faults = untangled(V, fit, none, every)
     assert len(self_intersections(apart.vertices, F)) == 0 and np.array_equal(fit.vertices, X)
+    assert faults == Faults(0, 0, 0)
+
+
+def test_faults_are_those_of_the_fit_that_is_returned() -> None:
+    """Counted where something moved; elsewhere they stay."""
+    V, F = sheets(0.8, True)
+    far = np.array([500.0, 0.0, 0.0])
+    both, faces = np.r_[V, V + far], np.r_[F, F + len(V)]
+    fit = Surface(np.r_[bulged(V, 1.2), bulged(V, 12.0) + far], faces)
+    none = np.empty((0, 2), np.int64)
+    apart, faults = untangled(both, fit, none, np.ones(len(faces), bool))
+    assert not np.array_equal(apart.vertices, fit.vertices)
+    left = len(self_intersections(apart.vertices, faces))
+    assert 0 < left < len(self_intersections(fit.vertices, faces))
+    assert faults == Faults(0, left, flipped_faces(both, apart.vertices, faces).sum())
 
 
 def test_lips_of_heads_do_not_cross(shared_data: Path) -> None:
