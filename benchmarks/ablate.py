@@ -135,7 +135,7 @@ def _vertices_as_feet(_: Any) -> Any:
 _RIM: dict[str, Replacement] = {"licp.correspondence.StageMatcher.match": _no_rim}
 _BORDER: dict[str, Replacement] = {"licp.closest.Border.holds": _no_border}
 _STAY: dict[str, Replacement] = {
-    "licp.morph.refine_alignment": lambda f: lambda *a, **k: f(*a, **k | {"steps": 0})
+    "licp.posing.refine_alignment": lambda f: lambda *a, **k: f(*a, **k | {"steps": 0})
 }
 _BEND: dict[str, Replacement] = {
     "licp.morph.Morpher._bend_roughly": lambda _: lambda self, *_: None
@@ -168,7 +168,7 @@ VARIANTS = (
     Variant("distance gate", "`distance_gate=1000`", _each(distance_gate=1000.0)),
     Variant(
         "gates of hidden vertices", "those of all others",
-        replaced=_constant("licp.morph._HIDDEN_REACH", np.inf),
+        replaced=_constant("licp.template._HIDDEN_REACH", np.inf),
     ),
     Variant("taking apart what crosses", "it stays", replaced=_TANGLED),
     Variant("pose refined by features", "0 steps", replaced=_STAY),
@@ -181,7 +181,7 @@ VARIANTS = (
     ),
     Variant(
         "dense parts of the template weigh more", "matches weigh by area",
-        replaced=_constant("licp.morph._BY_AREA", 1.0),
+        replaced=_constant("licp.template._BY_AREA", 1.0),
     ),
     Variant(
         "coarse levels", "full resolution throughout",

@@ -9,31 +9,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from licp.alignment import Cloud, agreement, align_globally, grip, refine_alignment
+from licp.alignment import grip
 from licp.correspondence import Matcher, Matches, StageMatcher, State
 from licp.errors import InputError, OverlapError
-from licp.feature_tree import Looks
-from licp.features import HeatCurvature
-from licp.geometry import components, vertex_areas
-from licp.intersections import self_intersections
 from licp.landmarks import BoundLandmarks, as_landmarks
-from licp.level import Pyramid
 from licp.mesh import as_mesh
+from licp.posing import landmark_pose, searched_poses, settled_pose
 from licp.quality import assess_surfaces
 from licp.regions import Regions
-from licp.repair import clean
-from licp.restshape import follow
 from licp.result import MorphResult, StageRecord
 from licp.scan import PreparedScan
 from licp.schedule import Schedule, Stage
 from licp.similarity import Similarity, fit_similarity
 from licp.solver import Backend, ElasticSolver
-from licp.surface import Surface, even_subset
+from licp.template import PreparedTemplate
 from licp.territory import Places, Territory
 from licp.threads import Crew, one_blas_thread, search_threads
 from licp.traits import Traits
 from licp.untangle import untangled
-from licp.visibility import visible_share
 
 __all__ = ["Iteration", "Morpher", "morph"]
 
@@ -41,22 +34,6 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-# Separate parts with less than this share of the largest one's area (eyeballs, teeth) follow
-# their surroundings as rigidly as a similarity does; larger ones are matched themselves.
-_BODY_SHARE = 0.2
-# Vertices seen from less than this share of the views they face lie inside of something or at its
-# mouth: lips, lids and nostrils have 0.15 to 0.3, the skin between ear and head 0.1 and more.  They
-# match only what is as near as this (8 mm of 400) and faces the same way; before the shapes agree,
-# a mouth bag finds the cheeks.  With 0.05, linings of noses and eye sockets come out on real scans;
-# simulated ones are the same with 0.05 to 0.3.
-_HIDDEN, _HIDDEN_REACH = 0.3, 0.02
-# A scan and a template of one unit do not differ more than this: a face beside a bust, not metres
-# beside millimetres.
-_ONE_UNIT = 8.0
-# Matches weigh by this power of the area of their vertices: those who make templates put vertices
-# where there is something to tell.  1 adds 2 to 3 % to the error of our tuning heads; less takes
-# more from that of ICT heads, but lids and nostrils of real scans tear.
-_BY_AREA = 0.75
 # Relative accuracy of a linear solve.  The next iteration matches anew, so more buys nothing: with
 # 0.03 or 0.08 the error of our tuning heads is the same within 0.3 %.
 _SOLVE = 0.05
@@ -177,8 +154,21 @@ class Morpher:
         if sets and of_labels is not None:
             raise InputError("labels and a schedule with sets say the same thing: give one of them")
 
+        # Where stiffness varies, its stiff part dominates the error that a solve is judged by.
+        contrast = 1.0 if bending is None else bending.max() / bending.min()
+        self._tolerance = _SOLVE / np.sqrt(contrast)
         with one_blas_thread, Crew(_SET_UP) as crew:
-            self._prepare(weights, bending, masked, of_labels, sets, backend, crew)
+            self._prepared = PreparedTemplate(
+                self.template,
+                self.schedule,
+                weights,
+                bending,
+                masked,
+                of_labels,
+                sets,
+                backend,
+                crew,
+            )
 
     def _sets(self) -> dict[tuple[str, ...], Ints]:
         """Set of each vertex for every list of sets in the schedule."""
@@ -187,88 +177,10 @@ class Morpher:
             raise InputError(f"a schedule with sets ({', '.join(min(lists))}) needs regions")
         return {names: self.regions.sets(names) for names in lists if self.regions is not None}
 
-    def _prepare(
-        self,
-        weights: Floats | None,
-        bending: Floats | None,
-        masked: Bools | None,
-        labels: Ints | None,
-        sets: Mapping[tuple[str, ...], Ints],
-        backend: Backend | None,
-        crew: Crew,
-    ) -> None:
-        """Everything that depends on the template alone."""
-        clean_template = clean(self.template.vertices, self.template.faces)
-        self._clean = clean_template
-        part = components(clean_template.faces, len(clean_template.vertices))
-        area = vertex_areas(clean_template.vertices, clean_template.faces)
-        part_area = np.bincount(part, area)
-        in_body = part_area[part] >= _BODY_SHARE * part_area.max()
-        self._body = np.flatnonzero(in_body)
-        shown = crew.begin(visible_share, clean_template.vertices, clean_template.faces)
-        self._in_body = np.where(in_body, np.cumsum(in_body) - 1, -1)
-        index = clean_template.index
-        self._body_of = np.where(index < 0, -1, self._in_body[index])
-        faces = self._in_body[clean_template.faces]
-        self._bends = np.asarray((faces >= 0).all(1))
-        self._faces = faces[self._bends]
-
-        centre = area[in_body] @ clean_template.vertices[in_body] / area[in_body].sum()
-        size = float(np.sqrt(area[in_body].sum()))
-        self._to_unit = Similarity(1.0 / size, np.eye(3), -centre / size)
-        whole = Surface(self._to_unit.apply(clean_template.vertices), clean_template.faces)
-        self._whole, self._rest = whole, whole.vertices[in_body]
-        source = clean_template.source[self._body]
-        surface = whole if in_body.all() else Surface(self._rest, self._faces)
-        _ = whole.border, whole.areas  # found once for all fits
-        self._before = whole.moved(self._to_unit.inverse())
-        cloud = crew.begin(Cloud.of, surface)
-        crossing = crew.begin(
-            lambda: self_intersections(whole.vertices, whole.faces, whole.triangles)
-        )
-        own = surface.vertex_areas
-        trust = own**_BY_AREA
-        trust *= own.sum() / trust.sum()
-        if weights is not None:
-            trust *= weights[source]
-        free = trust > 0
-        if masked is not None:
-            free &= ~masked[source]
-        if not free.any():
-            raise InputError("mask and data_weights leave no template vertex that may match")
-        bends = np.ones(len(trust)) if bending is None else bending[source]
-        # Where stiffness varies, its stiff part dominates the error that a solve is judged by.
-        self._tolerance = _SOLVE / np.sqrt(bends.max() / bends.min())
-        self._curvature = HeatCurvature.on(surface)
-        curvature = self._curvature.of(self._rest, surface.normals, crew)
-        traits = Traits(
-            trust,
-            bends,
-            np.where(shown()[in_body] < _HIDDEN, _HIDDEN_REACH, np.inf),
-            free,
-            None if labels is None else labels[source],
-            surface.normals,
-            curvature,
-            {names: own[source] for names, own in sets.items()},
-        )
-        self._pyramid = Pyramid(
-            surface,
-            traits,
-            self.schedule.controls,
-            self.schedule.control_radius,
-            backend,
-            max(stage.stiffness for stage in self.schedule),
-            min(stage.stiffness for stage in self.schedule),
-            crew,
-        )
-        self._followers = self._follower_weights()
-        self._cloud = cloud()
-        self._rest_crossings = crossing()
-
     @property
     def backend(self) -> Backend:
         """The solver's back end."""
-        return self._pyramid.finest.system.analysis.backend
+        return self._prepared.pyramid.finest.system.analysis.backend
 
     def trusting(self, weights: ArrayLike) -> "Morpher":
         """The same template with each vertex's ``data_weights`` times a factor, for some scans.
@@ -297,8 +209,8 @@ class Morpher:
         assert factor is not None
         _check_weights(factor, "weights")
         other = copy(self)
-        other._pyramid = self._pyramid.trusting(factor[self._clean.source[self._body]])
-        if not other._pyramid.finest.traits.free.any():
+        other._prepared = self._prepared.trusting(factor)
+        if not other._prepared.pyramid.finest.traits.free.any():
             raise InputError("these weights leave no template vertex that may match")
         return other
 
@@ -363,31 +275,33 @@ class Morpher:
         if callback is not None and not callable(callback):
             raise InputError(f"callback must be callable, not {type(callback).__name__}")
         regions = _per_vertex(scan_labels, s, "scan_labels", np.int64)
-        if regions is not None and self._pyramid.finest.traits.labels is None:
+        template = self._prepared
+        labelled = template.pyramid.finest.traits.labels is not None
+        if regions is not None and not labelled:
             raise InputError("scan_labels need a template with labels")
-        if self._pyramid.finest.traits.labels is not None and regions is None:
+        if labelled and regions is None:
             raise InputError("the template has labels, so the scan needs scan_labels")
         marks = None
         if landmarks is not None:
-            marks = as_landmarks(landmarks).bind(self.template, self._clean.index, self._in_body)
+            marks = as_landmarks(landmarks).bind(
+                self.template, template.clean.index, template.in_body
+            )
         pose = _start(start, marks)
         with one_blas_thread, Crew(workers) as crew:
             # Needed last.
             tree = crew.begin(lambda: ready.full.triangles)
             if pose == "landmarks":
                 assert marks is not None
-                own = self._to_unit.inverse()
-                fitted = fit_similarity(
-                    own.apply(marks.on(self._rest)), marks.positions, marks.confidence, not rigid
-                )
-                poses = [fitted.after(own)]
+                poses = [landmark_pose(template, marks, rigid)]
             elif pose == "global":
-                poses = self._search(ready.cloud, rigid, crew)
+                poses = searched_poses(template, ready.cloud, rigid, crew)
             else:
-                poses = [pose.after(self._to_unit.inverse())]
-            pose, matcher = self._settle(
+                poses = [pose.after(template.to_unit.inverse())]
+            pose, matcher = settled_pose(
+                template,
                 poses,
                 ready,
+                self.schedule.stages[0].distance_gate,
                 None if ignored is None else ignored[ready.source],
                 None if regions is None else regions[ready.source],
                 rigid,
@@ -403,41 +317,38 @@ class Morpher:
             pose, matcher = self._straighten(pose, matcher, rough, rigid)
             stages = self.schedule.stages
             shape = self._deform(stages, matcher, bound(pose), pose, places, callback)
-            X, matches = shape.vertices, shape.matches
-            if shape.number < self._pyramid.last:
-                finest = self._pyramid.finest
-                X = self._pyramid.refined(X, shape.number, self._pyramid.last)
-                territory = _territory(matcher, places, shape.search.stage, finest.traits)
-                matches = shape.search.match(X, finest.normals(X), finest.traits, territory)
-            history, stopped = shape.history, shape.stopped
-            whole = self._place(X)
-            fit = self._whole.reshaped(whole[self._clean.source])
+            X, matches = self._finest(shape, matcher, places)
+            vertices = template.placed(X)
             fit, faults = untangled(
-                self._whole.vertices, fit, self._rest_crossings, self._bends, crew
+                template.whole.vertices,
+                template.whole.reshaped(vertices[template.clean.source]),
+                template.crossings,
+                template.bends,
+                crew,
             )
-            known = self._clean.index >= 0
-            whole[known] = fit.vertices[self._clean.index[known]]
+            known = template.clean.index >= 0
+            vertices[known] = fit.vertices[template.clean.index[known]]
             watch.lap("deform")
 
-            told = crew.begin(self._tell, fit.vertices[self._body], matches, pose.scale)
+            told = crew.begin(template.told, fit, matches, pose.scale)
             tree()
-            quality = assess_surfaces(self._before, fit.moved(pose), ready.full, faults, crew)
+            quality = assess_surfaces(template.before, fit.moved(pose), ready.full, faults, crew)
             state, residual, confidence = told()
             watch.lap("assess")
         return MorphResult(
-            mesh=self.template.with_vertices(pose.apply(whole)),
-            similarity=pose.after(self._to_unit),
+            mesh=self.template.with_vertices(pose.apply(vertices)),
+            similarity=pose.after(template.to_unit),
             state=state,
             residual=residual,
             confidence=confidence,
-            history=history,
+            history=shape.history,
             quality=quality,
-            converged=not stopped and history[-1].step < _STILL,
-            stopped=stopped,
+            converged=not shape.stopped and shape.history[-1].step < _STILL,
+            stopped=shape.stopped,
             backend=self.backend,
             threads=workers,
             seconds=watch.laps,
-            repairs={"template": self._clean.report, "scan": ready.report},
+            repairs={"template": template.clean.report, "scan": ready.report},
         )
 
     def _deform(
@@ -450,7 +361,7 @@ class Morpher:
         callback: Callback | None,
     ) -> "_Shape":
         """Match, weigh, solve, move: Laplacian ICP in the template's frame."""
-        pyramid = self._pyramid
+        pyramid = self._prepared.pyramid
         number = pyramid.fit_for(stages[0].stiffness)
         level, X = pyramid.levels[number], pyramid.levels[number].rest
         solver, hung = ElasticSolver(level.system), pyramid.bound(marks, number)
@@ -510,6 +421,17 @@ class Morpher:
                 break
         return _Shape(number, X, matches, search, tuple(history), stop)
 
+    def _finest(
+        self, shape: "_Shape", matcher: Matcher, places: Places | None
+    ) -> tuple[Floats, Matches]:
+        """Vertices of the whole body and their matches, wherever the loop ended."""
+        pyramid = self._prepared.pyramid
+        if shape.number == pyramid.last:
+            return shape.vertices, shape.matches
+        finest, X = pyramid.finest, pyramid.refined(shape.vertices, shape.number, pyramid.last)
+        territory = _territory(matcher, places, shape.search.stage, finest.traits)
+        return X, shape.search.match(X, finest.normals(X), finest.traits, territory)
+
     def _bend_roughly(
         self, pose: Similarity, matcher: Matcher, marks: BoundLandmarks | None
     ) -> "_Shape | None":
@@ -527,7 +449,7 @@ class Morpher:
         """
         if shape is None:
             return pose, matcher
-        level = self._pyramid.levels[shape.number]
+        level = self._prepared.pyramid.levels[shape.number]
         pulled = (shape.matches.state == State.MATCHED) & level.traits.free
         # Squared: the back of a head may slide by centimetres, ears and nose by millimetres.
         sure = level.traits.trust * grip(level.traits.features) ** 2
@@ -541,130 +463,12 @@ class Morpher:
         """What the correspondence sets of the schedule may match, told by a first bending."""
         if not any(stage.sets for stage in self.schedule):
             return None
-        level = self._pyramid.finest if shape is None else self._pyramid.levels[shape.number]
+        pyramid = self._prepared.pyramid
+        level = pyramid.finest if shape is None else pyramid.levels[shape.number]
         X = level.rest if shape is None else shape.vertices
         search = matcher.at(self.schedule.stages[0]) if shape is None else shape.search
         alike = search.resemblance(X, level.normals(X), level.traits)
         return Places(alike, level.traits.sets, matcher.target.neighbours, matcher.target.spacing)
-
-    def _search(self, cloud: Cloud, rigid: bool, crew: Crew) -> list[Similarity]:
-        """Poses from the unit frame to the scan without any start, best first."""
-        if not rigid:
-            return align_globally(self._cloud, cloud, crew=crew)
-        grown = Similarity(1.0 / self._to_unit.scale, np.eye(3), np.zeros(3))
-        template = self._cloud.scaled(grown.scale)
-        ratio = cloud.radius / template.radius
-        if not 1 / _ONE_UNIT < ratio < _ONE_UNIT:
-            raise OverlapError(
-                f"rigid=True keeps the scale, but the scan is {ratio:.3g} times as large as the "
-                "template: bring both to one unit, or leave out rigid"
-            )
-        found = align_globally(template, cloud, with_scale=False, crew=crew)
-        return [pose.after(grown) for pose in found]
-
-    def _settle(
-        self,
-        poses: list[Similarity],
-        scan: PreparedScan,
-        ignored: Bools | None,
-        labels: Ints | None,
-        rigid: bool,
-        crew: Crew,
-    ) -> tuple[Similarity, Matcher]:
-        """Refine the poses; the one that explains most, with the scan in the unit frame."""
-        # A thousand vertices with equal shares of the weight fix seven numbers as well as all do.
-        traits = self._pyramid.finest.traits
-        some = even_subset(self._rest, np.where(traits.free, traits.trust, 0.0), 1000)
-        looks = Looks(self._rest[some], traits.normals[some], traits.features[some])
-        best, most = None, -np.inf
-        for pose in poses:
-            target, fine = scan.seen_from(pose)
-            matcher = Matcher(
-                target,
-                HeatCurvature.on(target).of(target.vertices, target.normals, crew),
-                fine=fine,
-                ignored=ignored if ignored is None or fine is None else ignored[fine[1]],
-                labels=labels if labels is None or fine is None else labels[fine[1]],
-                crew=crew,
-            )
-            self._check_overlap(looks, matcher)
-            move = refine_alignment(
-                looks,
-                target,
-                matcher.tree,
-                usable=None if matcher.ignored is None else ~matcher.ignored,
-                with_scale=not rigid,
-                crew=crew,
-            )
-            agreed = 0.0
-            if len(poses) > 1:
-                agreed = agreement(looks.moved(move), matcher.looks, matcher.tree, crew)
-            if agreed > most:
-                most = agreed
-                best = pose.after(move), matcher.moved(move.inverse())
-        assert best is not None
-        return best
-
-    def _check_overlap(self, looks: Looks, matcher: Matcher) -> None:
-        gate = self.schedule.stages[0].distance_gate
-        d = matcher.tree.nearest(looks, crew=matcher.crew)[0]
-        if not (d < gate).any():
-            raise OverlapError(
-                "template and scan have nothing in common: from this start the nearest scan vertex "
-                f"is {d.min() / gate:.1f} times the distance gate away; check start, or leave it "
-                "out to search all poses"
-            )
-
-    def _follower_weights(self) -> list[tuple[Ints, Floats]]:
-        """Template vertices outside the deforming part, by component, with what they follow."""
-        on_clean = self._clean.index
-        loose = np.flatnonzero(self._body_of < 0)
-        if not len(loose):
-            return []
-        part = components(self._clean.faces, len(self._clean.vertices))
-        group = np.where(on_clean[loose] < 0, len(part) + loose, part[on_clean[loose]])
-        groups = []
-        for label in np.unique(group):
-            mine = loose[group == label]
-            at = self._to_unit.apply(self.template.vertices[mine])
-            centre = at.mean(0)
-            reach = max(float(np.linalg.norm(at - centre, axis=1).max()), 0.02)
-            d = np.linalg.norm(self._rest - centre, axis=1)
-            groups.append((mine, np.exp(-0.5 * ((d - d.min()) / reach) ** 2)))
-        return groups
-
-    def _place(self, X: Floats) -> Floats:
-        """All vertices of the template (n, 3) where those of its body are at ``X``."""
-        body_of = self._body_of
-        whole = np.empty((len(body_of), 3))
-        whole[body_of >= 0] = X[body_of[body_of >= 0]]
-        for mine, weights in self._followers:
-            at = self._to_unit.apply(self.template.vertices[mine])
-            whole[mine] = follow(self._rest, X, weights, at)
-        return whole
-
-    def _tell(
-        self, X: Floats, matches: Matches, scale: float
-    ) -> tuple[NDArray[np.uint8], Floats, Floats]:
-        """State, residual in the scan's unit and confidence of all vertices of the template."""
-        state = np.where(self._pyramid.finest.traits.free, matches.state, np.uint8(State.MASKED))
-        seen = state == State.MATCHED
-        gap = np.linalg.norm(matches.points - X, axis=1)
-        close = np.where(seen, 1.0 / (1.0 + (gap / 0.005) ** 2), 0.0)
-        around = np.clip(self._curvature.spread(close), 0.0, 1.0)
-        trust = np.where(seen, 0.5 * (close + around), 0.5 * around)
-
-        body_of = self._body_of
-        here, n = body_of >= 0, len(body_of)
-        full_state = np.full(n, State.COMPONENT, np.uint8)
-        full_state[here] = state[body_of[here]]
-        residual = np.full(n, np.nan)
-        residual[here] = np.where(seen, gap, np.nan)[body_of[here]] * scale
-        confidence = np.zeros(n)
-        confidence[here] = trust[body_of[here]]
-        for mine, weights in self._followers:
-            confidence[mine] = 0.5 * (weights @ trust) / weights.sum()
-        return full_state, residual, confidence
 
 
 def morph(

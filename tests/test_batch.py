@@ -235,9 +235,9 @@ def test_template_is_set_up_once_in_a_process(monkeypatch: pytest.MonkeyPatch) -
     made: list[int] = []
 
     class Counting(licp.Morpher):
-        def _prepare(self, *arguments: Any) -> None:
+        def _sets(self) -> Any:
             made.append(threading.get_ident())
-            super()._prepare(*arguments)
+            return super()._sets()
 
     import licp.batch.many as many
 

@@ -414,7 +414,7 @@ def test_masked_vertices_follow_but_do_not_match() -> None:
 
 def test_matches_weigh_less_than_their_area_where_vertices_are_sparse() -> None:
     V, F = arrays()
-    traits = Morpher((V, F), schedule=SHORT)._pyramid.finest.traits
+    traits = Morpher((V, F), schedule=SHORT)._prepared.pyramid.finest.traits
     size = np.sqrt(face_normals_areas(V, F)[1].sum())
     area = vertex_areas(V / size, F)
     assert traits.trust.sum() == pytest.approx(1.0)

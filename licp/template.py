@@ -1,0 +1,239 @@
+"""A template, prepared once for any number of scans."""
+
+from collections.abc import Mapping
+from copy import copy
+
+import numpy as np
+from numpy.typing import NDArray
+
+from licp.alignment import Cloud
+from licp.correspondence import Matches, State
+from licp.errors import InputError
+from licp.features import HeatCurvature
+from licp.geometry import components, vertex_areas
+from licp.intersections import self_intersections
+from licp.level import Pyramid
+from licp.mesh import Mesh
+from licp.repair import clean
+from licp.restshape import follow
+from licp.schedule import Schedule
+from licp.similarity import Similarity
+from licp.solver import Backend
+from licp.surface import Surface
+from licp.threads import Crew
+from licp.traits import Traits
+from licp.visibility import visible_share
+
+__all__ = ["PreparedTemplate"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+# Separate parts with less than this share of the largest one's area (eyeballs, teeth) follow
+# their surroundings as rigidly as a similarity does; larger ones are matched themselves.
+_BODY_SHARE = 0.2
+# Vertices seen from less than this share of the views they face lie inside of something or at its
+# mouth: lips, lids and nostrils have 0.15 to 0.3, the skin between ear and head 0.1 and more.  They
+# match only what is as near as this (8 mm of 400) and faces the same way; before the shapes agree,
+# a mouth bag finds the cheeks.  With 0.05, linings of noses and eye sockets come out on real scans;
+# simulated ones are the same with 0.05 to 0.3.
+_HIDDEN, _HIDDEN_REACH = 0.3, 0.02
+# Matches weigh by this power of the area of their vertices: those who make templates put vertices
+# where there is something to tell.  1 adds 2 to 3 % to the error of our tuning heads; less takes
+# more from that of ICT heads, but lids and nostrils of real scans tear.
+_BY_AREA = 0.75
+# What a match is sure of falls off over this distance from the scan: 2 mm of 400.
+_SURE = 0.005
+
+
+class PreparedTemplate:
+    """A template that is checked, repaired and ready to be morphed.  Immutable.
+
+    Everything is in the frame and unit in which its body has the area one about the origin.
+
+    Parameters
+    ----------
+    mesh : Mesh
+    schedule : Schedule
+        Says how coarse it is needed, and how many controls carry its rest shape.
+    weights, bending, masked, labels : (n,) array, optional
+        The ``data_weights``, ``stiffness``, ``mask`` and ``labels`` of :class:`licp.Morpher`.
+    sets : mapping
+        As in :class:`licp.traits.Traits`, of all vertices.
+    backend : {"numba", "cholmod", "scipy"}, optional
+    crew : Crew
+        Who shares the work.
+
+    Attributes
+    ----------
+    mesh : Mesh
+    clean : CleanMesh
+        What is left of it after repair.
+    in_body : (n,) int64
+        Number in the body, the part that is matched and bent, of each vertex of ``clean``; -1 if it
+        is in a small separate part.
+    to_unit : Similarity
+        From the template's own frame.
+    rest : (m, 3) float64
+        The body undeformed.
+    whole : Surface
+        All of ``clean``; ``before`` is the same in the template's own frame.
+    bends : (f,) bool
+        Faces of the body among those of ``whole``.
+    crossings : (k, 2) int64
+        Faces of ``whole`` that run through each other.
+    pyramid : Pyramid
+        The body at all its resolutions.
+    cloud : Cloud
+        What a search of all poses looks at.
+
+    Raises
+    ------
+    InputError
+        If no vertex is left that may match.
+    """
+
+    def __init__(
+        self,
+        mesh: Mesh,
+        schedule: Schedule,
+        weights: Floats | None,
+        bending: Floats | None,
+        masked: Bools | None,
+        labels: Ints | None,
+        sets: Mapping[tuple[str, ...], Ints],
+        backend: Backend | None,
+        crew: Crew,
+    ) -> None:
+        self.mesh = mesh
+        self.clean = kept = clean(mesh.vertices, mesh.faces)
+        part = components(kept.faces, len(kept.vertices))
+        area = vertex_areas(kept.vertices, kept.faces)
+        part_area = np.bincount(part, area)
+        of_body = part_area[part] >= _BODY_SHARE * part_area.max()
+        shown = crew.begin(visible_share, kept.vertices, kept.faces)
+        self._body = np.flatnonzero(of_body)
+        self.in_body = np.where(of_body, np.cumsum(of_body) - 1, -1)
+        self._body_of = np.where(kept.index < 0, -1, self.in_body[kept.index])
+        faces = self.in_body[kept.faces]
+        self.bends = np.asarray((faces >= 0).all(1))
+
+        total = area[of_body].sum()
+        centre, size = area[of_body] @ kept.vertices[of_body] / total, float(np.sqrt(total))
+        self.to_unit = Similarity(1.0 / size, np.eye(3), -centre / size)
+        self.whole = whole = Surface(self.to_unit.apply(kept.vertices), kept.faces)
+        _ = whole.border, whole.areas  # found once for all fits
+        self.before = whole.moved(self.to_unit.inverse())
+        self.rest = whole.vertices[of_body]
+        surface = whole if of_body.all() else Surface(self.rest, faces[self.bends])
+        cloud = crew.begin(Cloud.of, surface)
+        crossings = crew.begin(
+            lambda: self_intersections(whole.vertices, whole.faces, whole.triangles)
+        )
+        source = kept.source[self._body]
+        trust = surface.vertex_areas**_BY_AREA
+        trust *= surface.vertex_areas.sum() / trust.sum()
+        if weights is not None:
+            trust *= weights[source]
+        free = trust > 0
+        if masked is not None:
+            free &= ~masked[source]
+        if not free.any():
+            raise InputError("mask and data_weights leave no template vertex that may match")
+        self._curvature = HeatCurvature.on(surface)
+        curvature = self._curvature.of(self.rest, surface.normals, crew)
+        traits = Traits(
+            trust,
+            np.ones(len(trust)) if bending is None else bending[source],
+            np.where(shown()[of_body] < _HIDDEN, _HIDDEN_REACH, np.inf),
+            free,
+            None if labels is None else labels[source],
+            surface.normals,
+            curvature,
+            {names: own[source] for names, own in sets.items()},
+        )
+        stiffness = [stage.stiffness for stage in schedule]
+        self.pyramid = Pyramid(
+            surface,
+            traits,
+            schedule.controls,
+            schedule.control_radius,
+            backend,
+            max(stiffness),
+            min(stiffness),
+            crew,
+        )
+        self._followers = self._follower_weights(part)
+        self.cloud = cloud()
+        self.crossings = crossings()
+
+    def trusting(self, factor: Floats) -> "PreparedTemplate":
+        """The same with the trust in the match of each vertex times a factor (n,).
+
+        Everything that takes time is shared.
+        """
+        other = copy(self)
+        other.pyramid = self.pyramid.trusting(factor[self.clean.source[self._body]])
+        return other
+
+    def _follower_weights(self, part: Ints) -> list[tuple[Ints, Floats]]:
+        """Vertices outside the body, by component, with what they follow."""
+        on_clean = self.clean.index
+        loose = np.flatnonzero(self._body_of < 0)
+        if not len(loose):
+            return []
+        group = np.where(on_clean[loose] < 0, len(part) + loose, part[on_clean[loose]])
+        groups = []
+        for label in np.unique(group):
+            mine = loose[group == label]
+            at = self.to_unit.apply(self.mesh.vertices[mine])
+            centre = at.mean(0)
+            reach = max(float(np.linalg.norm(at - centre, axis=1).max()), 0.02)
+            d = np.linalg.norm(self.rest - centre, axis=1)
+            groups.append((mine, np.exp(-0.5 * ((d - d.min()) / reach) ** 2)))
+        return groups
+
+    def placed(self, X: Floats) -> Floats:
+        """All vertices of the mesh (n, 3) where those of its body are at ``X``."""
+        body_of = self._body_of
+        everywhere = np.empty((len(body_of), 3))
+        everywhere[body_of >= 0] = X[body_of[body_of >= 0]]
+        for mine, weights in self._followers:
+            at = self.to_unit.apply(self.mesh.vertices[mine])
+            everywhere[mine] = follow(self.rest, X, weights, at)
+        return everywhere
+
+    def told(
+        self, fit: Surface, matches: Matches, scale: float
+    ) -> tuple[NDArray[np.uint8], Floats, Floats]:
+        """State, residual and confidence of all vertices of the mesh.
+
+        Parameters
+        ----------
+        fit : Surface
+            What became of ``whole``.
+        matches : Matches
+            Of the body.
+        scale : float
+            Residuals are told in so many parts of a unit.
+        """
+        X = fit.vertices[self._body]
+        state = np.where(self.pyramid.finest.traits.free, matches.state, np.uint8(State.MASKED))
+        seen = state == State.MATCHED
+        gap = np.linalg.norm(matches.points - X, axis=1)
+        close = np.where(seen, 1.0 / (1.0 + (gap / _SURE) ** 2), 0.0)
+        around = np.clip(self._curvature.spread(close), 0.0, 1.0)
+        trust = np.where(seen, 0.5 * (close + around), 0.5 * around)
+
+        body_of = self._body_of
+        here, n = body_of >= 0, len(body_of)
+        full_state = np.full(n, State.COMPONENT, np.uint8)
+        full_state[here] = state[body_of[here]]
+        residual = np.full(n, np.nan)
+        residual[here] = np.where(seen, gap, np.nan)[body_of[here]] * scale
+        confidence = np.zeros(n)
+        confidence[here] = trust[body_of[here]]
+        for mine, weights in self._followers:
+            confidence[mine] = 0.5 * (weights @ trust) / weights.sum()
+        return full_state, residual, confidence
