@@ -362,6 +362,8 @@ def _nearest_both_ways(
     k = np.zeros((c, q), np.int64)
     row = np.empty(q, np.float32)
     query = np.empty(6, np.float32)
+    c0, c1, c2 = columns[0], columns[1], columns[2]
+    c3, c4, c5 = columns[3], columns[4], columns[5]
     for pose in range(c):
         for i in range(p):
             for a in range(3):
@@ -370,12 +372,14 @@ def _nearest_both_ways(
                     x += R[pose, a, b] * points[i, b]
                     n += R[pose, a, b] * normals[i, b]
                 query[a], query[3 + a] = s[pose] * x + t[pose, a], n
+            # Written out: a loop over the six would read and write the row six times.
+            y0, y1, y2 = query[0], query[1], query[2]
+            y3, y4, y5 = query[3], query[4], query[5]
             for b in range(q):
-                row[b] = extra[i, b]
-            for a in range(6):
-                y = query[a]
-                for b in range(q):
-                    row[b] += (y - columns[a, b]) * (y - columns[a, b])
+                z0, z1, z2 = y0 - c0[b], y1 - c1[b], y2 - c2[b]
+                z3, z4, z5 = y3 - c3[b], y4 - c4[b], y5 - c5[b]
+                near = extra[i, b] + z0 * z0 + z1 * z1 + z2 * z2
+                row[b] = near + z3 * z3 + z4 * z4 + z5 * z5
             best, at = row[0], 0
             for b in range(q):
                 if row[b] < best:
