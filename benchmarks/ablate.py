@@ -171,6 +171,9 @@ VARIANTS = (
         replaced=_constant("licp.template._HIDDEN_REACH", np.inf),
     ),
     Variant("taking apart what crosses", "it stays", replaced=_TANGLED),
+    Variant(
+        "doubt where it still crosses", "none", replaced=_constant("licp.morph._DOUBTS", 0)
+    ),
     Variant("pose refined by features", "0 steps", replaced=_STAY),
     Variant("pose refined by a first bending", "none", replaced=_BEND),
     Variant("both refinements of the pose", "global search only", replaced=_STAY | _BEND),

@@ -12,7 +12,7 @@ from scipy.spatial import KDTree
 from scipy.spatial.transform import Rotation
 
 import licp
-from data_fixtures.head import random_expression, random_identity
+from data_fixtures.head import EXPRESSION, random_expression, random_identity
 from data_fixtures.head import template as made_up_template
 from data_fixtures.scan import ScanOptions, random_options
 from data_fixtures.scan import scan as made_up_scan
@@ -126,12 +126,21 @@ class HeadSet:
 
 
 def generated_head(
-    k: int, resolution: int = 5000, scan_vertices: int = 20000, options: ScanOptions | None = None
+    k: int,
+    resolution: int = 5000,
+    scan_vertices: int = 20000,
+    options: ScanOptions | None = None,
+    jaw: float | None = None,
 ) -> Head:
-    """The k-th made-up head, upright, with what goes wrong with scans at random or as given."""
+    """The k-th made-up head, upright, with what goes wrong with scans at random or as given.
+
+    ``jaw`` says how far its mouth is open, from 0 to 1, if chance is not to.
+    """
     rng = np.random.default_rng([2302, 2194, k])
     identity = random_identity(rng)
     expression = random_expression(rng) * (rng.random() < 0.4)
+    if jaw is not None:
+        expression[EXPRESSION.index("jaw_open")] = jaw
     options = options or random_options(rng, vertices=scan_vertices)
     mean = made_up_template(resolution)
     made = made_up_scan(identity, expression, rng, options, resolution)

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse.linalg import spsolve
 from scipy.spatial import KDTree
 from scipy.spatial.transform import Rotation
 
@@ -26,9 +28,9 @@ from benchmarks.report import (
 from data_fixtures.head import template as made_up_template
 from data_fixtures.scan import ScanOptions
 from licp.errors import LicpError
-from licp.geometry import vertex_normals
+from licp.geometry import edges, vertex_normals
 
-__all__ = ["FACTORS", "FULL", "QUICK", "Factor", "Plan", "Robustness", "cut", "posed"]
+__all__ = ["FACTORS", "FULL", "QUICK", "Factor", "Plan", "Robustness", "cut", "flattened", "posed"]
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -109,12 +111,50 @@ def _ears(head: Head, count: float, rng: Generator, plan: "Plan") -> Head:
     return cut(head, np.asarray(KDTree(lost).query(head.scan_vertices)[0]) > 4.0)
 
 
+def flattened(head: Head, near: Bools) -> Head:
+    """The flagged scan vertices where a film between the others would be."""
+    a, b = edges(head.scan_faces)[0].T
+    n = len(head.scan_vertices)
+    joined = sparse.coo_array((np.ones(2 * len(a)), (np.r_[a, b], np.r_[b, a])), shape=(n, n))
+    L = (sparse.diags_array(joined.sum(axis=1)) - joined).tocsr()
+    inner, outer = np.flatnonzero(near), np.flatnonzero(~near)
+    # Scraps that are flagged as a whole stay, held by next to nothing.
+    hold = 1e-9 * sparse.eye_array(len(inner))
+    pull = 1e-9 * head.scan_vertices[inner] - L[inner][:, outer] @ head.scan_vertices[outer]
+    vertices = head.scan_vertices.copy()
+    vertices[inner] = spsolve((L[inner][:, inner] + hold).tocsc(), pull)
+    return replace(head, scan_vertices=vertices)
+
+
+def _covered_ears(head: Head, count: float, rng: Generator, plan: "Plan") -> Head:
+    """Smooth skin where ears are, and 8 mm around them, as under tight hair."""
+    regions = made_up_template(plan.resolution).regions
+    names = ("ear_left", "ear_right")[: int(count)]
+    if not names:
+        return head
+    lost = head.truth[np.concatenate([regions[name] for name in names])]
+    return flattened(head, np.asarray(KDTree(lost).query(head.scan_vertices)[0]) < 8.0)
+
+
+def _mouth(head: Head, jaw: float, rng: Generator, plan: "Plan") -> Head:
+    """The same head scanned again with the mouth open."""
+    if not jaw:
+        return head
+    options = ScanOptions(plan.scan_vertices)
+    return generated_head(_number(head), plan.resolution, options=options, jaw=jaw)
+
+
+def _number(head: Head) -> int:
+    """Of a generated head."""
+    return int(head.name.rpartition("_")[2])
+
+
 def _shoulders(head: Head, there: float, rng: Generator, plan: "Plan") -> Head:
     """The same head scanned again, shoulders and all."""
     if not there:
         return head
     options = ScanOptions(plan.scan_vertices, shoulders=True)
-    return generated_head(int(head.name.rpartition("_")[2]), plan.resolution, options=options)
+    return generated_head(_number(head), plan.resolution, options=options)
 
 
 FACTORS = (
@@ -122,6 +162,8 @@ FACTORS = (
     Factor("noise", "standard deviation (mm)", (0, 0.1, 0.25, 0.5, 1, 2, 4), _noise),
     Factor("spikes", "number", (0, 5, 20, 50, 100, 200, 400), _spikes),
     Factor("missing ears", "number", (0, 1, 2), _ears, cuts=True, made_up=True),
+    Factor("covered ears", "number", (0, 1, 2), _covered_ears, cuts=True, made_up=True),
+    Factor("open mouth", "jaw, 0: as it is", (0, 0.3, 0.6, 0.8, 1), _mouth, made_up=True),
     Factor("shoulders", "0: none, 1: scanned too", (0, 1), _shoulders, made_up=True),
 )
 

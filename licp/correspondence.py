@@ -63,6 +63,8 @@ class State(IntEnum):
     """No scan vertex carries its region label."""
     HIDDEN = 7
     """It lies inside or at the mouth of something, and met nothing near that faces its way."""
+    ABSENT = 8
+    """The scan shows no such part (see :mod:`licp.absence`)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,6 +169,18 @@ class StageMatcher:
         tree = FeatureTree(Looks(vertices, normals, traits.features))
         gap, at = self._nearest(tree, self._scan.looks)
         return np.where(gap < self.stage.distance_gate, at, -1)
+
+    def curvature_found(
+        self,
+        vertices: Floats,
+        normals: Floats,
+        traits: Traits,
+        territory: Territory | None = None,
+    ) -> Floats:
+        """Curvature (n, k) of the scan where :meth:`match` finds each vertex."""
+        near = self._search(Looks(vertices, normals, traits.features), territory)
+        found: Floats = self._scan.looks.curvature[near]
+        return found
 
     def _nearest(self, tree: FeatureTree, looks: Looks) -> tuple[Floats, Ints]:
         s = self.stage

@@ -293,6 +293,12 @@ class Pyramid:
                     return k
         return self.last
 
+    def on(self, X: Floats, number: int) -> Floats:
+        """Those of the vertices ``X`` of the whole template that are a coarser level's."""
+        for step in self._steps[number:][::-1]:
+            X = X[step.kept]
+        return X
+
     def refined(self, X: Floats, coarse: int, fine: int) -> Floats:
         """The vertices of a finer level that follow ``X`` of a coarser one."""
         for k in range(coarse, fine):

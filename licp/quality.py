@@ -65,6 +65,11 @@ class Faults:
     crossings: int
     flipped: int
 
+    @property
+    def number(self) -> int:
+        """All that the fit has."""
+        return self.crossings + self.flipped
+
 
 @dataclass(frozen=True)
 class Distances:

@@ -76,6 +76,7 @@ class MorphResult:
         From 0 (filled in, far from anything seen) to 1 (seen, smooth and close).  Our own; a
         ranking, not a probability.
     history : tuple of StageRecord
+        Of the fit that was kept, in order; stages that were repeated at its end stand there again.
     quality : Quality
         Distances both ways, coverage, fold-overs and distortion, in the unit of the scan.
     converged : bool

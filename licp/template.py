@@ -6,6 +6,7 @@ from copy import copy
 import numpy as np
 from numpy.typing import NDArray
 
+from licp.absence import absent_parts
 from licp.alignment import Cloud
 from licp.correspondence import Matches, State
 from licp.errors import InputError
@@ -169,13 +170,45 @@ class PreparedTemplate:
         self.crossings = crossings()
 
     def trusting(self, factor: Floats) -> "PreparedTemplate":
-        """The same with the trust in the match of each vertex times a factor (n,).
+        """The same with the trust in the match of each vertex of the body times a factor (m,).
 
         Everything that takes time is shared.
         """
         other = copy(self)
-        other.pyramid = self.pyramid.trusting(factor[self.clean.source[self._body]])
+        other.pyramid = self.pyramid.trusting(factor)
         return other
+
+    def on_body(self, values: Floats) -> Floats:
+        """Those of values of all vertices of the mesh (n,) that are of the body (m,)."""
+        return values[self.clean.source[self._body]]
+
+    def absent(self, found: Floats, matches: Matches, left: Ints, share: float) -> Bools:
+        """Vertices of the body (m,) that the scan does not show: :func:`licp.absence.absent_parts`.
+
+        Parameters
+        ----------
+        found : (m, k) float64
+            Curvature of the scan where each vertex matches.
+        matches : Matches
+            Of the body.
+        left : (t,) int64
+            Faces of ``whole`` that still run through others.
+        share : float
+            Part of its curvature that such a part lacks.
+        """
+        finest = self.pyramid.finest
+        seen = np.isin(matches.state, (State.MATCHED, State.NORMAL, State.HIDDEN))
+        tangled = np.unique(self.in_body[self.whole.faces[left]])
+        absent = absent_parts(
+            finest.traits.features,
+            found,
+            seen,
+            self._curvature,
+            finest.faces,
+            tangled[tangled >= 0],
+            share,
+        )
+        return absent & finest.traits.free
 
     def _follower_weights(self, part: Ints) -> list[tuple[Ints, Floats]]:
         """Vertices outside the body, by component, with what they follow."""
@@ -205,7 +238,7 @@ class PreparedTemplate:
         return everywhere
 
     def told(
-        self, fit: Surface, matches: Matches, scale: float
+        self, fit: Surface, matches: Matches, absent: Bools, scale: float
     ) -> tuple[NDArray[np.uint8], Floats, Floats]:
         """State, residual and confidence of all vertices of the mesh.
 
@@ -215,11 +248,14 @@ class PreparedTemplate:
             What became of ``whole``.
         matches : Matches
             Of the body.
+        absent : (m,) bool
+            Vertices of the body that the scan does not show.
         scale : float
             Residuals are told in so many parts of a unit.
         """
         X = fit.vertices[self._body]
         state = np.where(self.pyramid.finest.traits.free, matches.state, np.uint8(State.MASKED))
+        state[absent] = State.ABSENT
         seen = state == State.MATCHED
         gap = np.linalg.norm(matches.points - X, axis=1)
         close = np.where(seen, 1.0 / (1.0 + (gap / _SURE) ** 2), 0.0)

@@ -1,6 +1,7 @@
 """Takes apart what a fit has pushed through itself: closed lips, thin ears, linings of nostrils."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from licp.quality import Faults, flipped_faces
 from licp.surface import Surface, _sums
 from licp.threads import ALONE, Crew
 
-__all__ = ["unfold", "untangle", "untangled"]
+__all__ = ["Untangled", "unfold", "untangle", "untangled"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -39,9 +40,28 @@ _VOTES = 15
 _BACK_TO_BACK = 0.7
 
 
+@dataclass(frozen=True, eq=False)
+class Untangled:
+    """A fit that was taken apart as far as that goes.
+
+    Attributes
+    ----------
+    fit : Surface
+        The one that was given if nothing was moved.
+    faults : Faults
+        Of all its faces.
+    left : (t,) int64
+        Faces that still run through others though they did not before, or have turned over.
+    """
+
+    fit: Surface
+    faults: Faults
+    left: Ints
+
+
 def untangled(
     rest: Floats, fit: Surface, known: Ints, bends: Bools, crew: Crew = ALONE
-) -> tuple[Surface, Faults]:
+) -> "Untangled":
     """Take a fit apart where it runs through itself and did not before, and unfold flipped faces.
 
     Parameters
@@ -59,10 +79,7 @@ def untangled(
 
     Returns
     -------
-    Surface
-        ``fit`` itself if nothing was moved.
-    Faults
-        Of all its faces.
+    Untangled
     """
     found = self_intersections(fit.vertices, fit.faces, fit.triangles, crew)
     pairs = _added(found, known)
@@ -72,25 +89,30 @@ def untangled(
     if len(pairs):
         best = _reshaped(fit, untangle(rest, fit.vertices, faces, place[pairs]))
     crossings = crew.begin(_crossings, best, fit, found)
-    flipped = flipped_faces(rest, best.vertices, fit.faces).sum()
-    if flipped:
+    flipped = flipped_faces(rest, best.vertices, fit.faces)
+    if flipped.any():
         best = _reshaped(best, unfold(rest, best.vertices, faces))
         crossings = crew.begin(_crossings, best, fit, found)
-        flipped = flipped_faces(rest, best.vertices, fit.faces).sum()
-    return best, Faults(len(known), crossings(), int(flipped))
+        flipped = flipped_faces(rest, best.vertices, fit.faces)
+    left = crossings()
+    faults = Faults(len(known), len(left), int(flipped.sum()))
+    tangled = _added(left, known)
+    tangled = tangled[bends[tangled].all(1)]
+    return Untangled(best, faults, np.unique(np.r_[tangled.ravel(), np.flatnonzero(flipped)]))
 
 
 def _reshaped(fit: Surface, vertices: Floats) -> Surface:
     return fit if np.array_equal(vertices, fit.vertices) else fit.reshaped(vertices)
 
 
-def _crossings(fit: Surface, before: Surface, found: Ints) -> int:
-    """How many pairs of faces run through each other, where only some vertices moved since."""
+def _crossings(fit: Surface, before: Surface, found: Ints) -> Ints:
+    """Pairs of faces (k, 2) that run through each other, where only some vertices moved since."""
     moved = (fit.vertices != before.vertices).any(axis=1)[fit.faces].any(axis=1)
     if not moved.any():
-        return len(found)
-    stayed = int(np.count_nonzero(~moved[found].any(axis=1)))
-    return stayed + len(self_intersections(fit.vertices, fit.faces, fit.triangles, among=moved))
+        return found
+    stayed = found[~moved[found].any(axis=1)]
+    new = self_intersections(fit.vertices, fit.faces, fit.triangles, among=moved)
+    return np.concatenate([stayed, new])
 
 
 def untangle(rest: Floats, vertices: Floats, faces: Ints, crossings: Ints) -> Floats:

@@ -11,6 +11,7 @@ from benchmarks.heads import Head, HeadSet, generated_head
 from benchmarks.robust import FACTORS, Factor, Plan, Robustness, cut, posed
 from data_fixtures.head import template as made_up_template
 from data_fixtures.scan import ScanOptions
+from licp.geometry import edges
 
 PLAN = Plan(poses=2, every=3, resolution=1000, scan_vertices=3000)
 BY_NAME = {factor.name: factor for factor in FACTORS}
@@ -25,7 +26,7 @@ def spoilt(head: Head, name: str, level: float) -> Head:
     return BY_NAME[name].spoil(head, level, np.random.default_rng(1), PLAN)
 
 
-@pytest.mark.parametrize("name", ["hole", "noise", "spikes", "missing ears", "shoulders"])
+@pytest.mark.parametrize("name", list(BY_NAME))
 def test_none_of_it_changes_nothing_and_inputs_stay(head: Head, name: str) -> None:
     before = head.scan_vertices.copy()
     np.testing.assert_array_equal(spoilt(head, name, 0).scan_vertices, before)
@@ -68,6 +69,31 @@ def test_ears_are_gone_and_only_they(head: Head) -> None:
                    for s in ("left", "right"))  # fmt: skip
     assert not one.covered[left].any() and one.covered[right].mean() > 0.9
     assert len(one.scan_vertices) > 0.8 * len(head.scan_vertices)
+
+
+def test_covered_ears_are_flat_and_only_they(head: Head) -> None:
+    regions = made_up_template(PLAN.resolution).regions
+    one = spoilt(head, "covered ears", 1)
+    assert np.array_equal(one.scan_faces, head.scan_faces)
+    assert np.isfinite(one.scan_vertices).all()
+    moved = (one.scan_vertices != head.scan_vertices).any(1)
+    left = KDTree(head.truth[regions["ear_left"]]).query(head.scan_vertices)[0]
+    assert moved[left < 7.9].all() and not moved[left > 8.1].any()
+    # Each vertex is the mean of those around it.
+    inner = np.flatnonzero(moved)[:20]
+    pairs = edges(one.scan_faces)[0]
+    for v in inner:
+        ring = np.r_[pairs[pairs[:, 0] == v, 1], pairs[pairs[:, 1] == v, 0]]
+        assert np.allclose(one.scan_vertices[v], one.scan_vertices[ring].mean(0), atol=1e-5)
+
+
+def test_mouths_open_as_far_as_said(head: Head) -> None:
+    gaps = []
+    for jaw in (0.3, 1.0):
+        mouth = spoilt(head, "open mouth", jaw)
+        upper, lower = mouth.landmarks[62], mouth.landmarks[66]
+        gaps.append(float(np.linalg.norm(mouth.truth[upper] - mouth.truth[lower])))
+    assert gaps[0] > 3.0 and gaps[1] > 2.5 * gaps[0]
 
 
 def test_shoulders_are_below_the_neck(head: Head) -> None:

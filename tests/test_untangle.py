@@ -100,15 +100,17 @@ def test_what_crossed_before_or_may_not_bend_stays() -> None:
     X = bulged(V, 1.2)
     fit, every = Surface(X, F), np.ones(len(F), bool)
     pairs = self_intersections(X, F)
-    same, faults = untangled(X, fit, pairs, every)
-    assert same is fit and faults == Faults(len(pairs), len(pairs), 0)
+    same = untangled(X, fit, pairs, every)
+    assert same.fit is fit and same.faults == Faults(len(pairs), len(pairs), 0)
+    assert not len(same.left)
     none = np.empty((0, 2), np.int64)
     lower = np.arange(len(F)) < len(F) // 2
-    same, faults = untangled(V, fit, none, lower)
-    assert same is fit and faults == Faults(0, len(pairs), 0)
-    apart, faults = untangled(V, fit, none, every)
-    assert len(self_intersections(apart.vertices, F)) == 0 and np.array_equal(fit.vertices, X)
-    assert faults == Faults(0, 0, 0)
+    same = untangled(V, fit, none, lower)
+    assert same.fit is fit and same.faults == Faults(0, len(pairs), 0) and not len(same.left)
+    apart = untangled(V, fit, none, every)
+    assert len(self_intersections(apart.fit.vertices, F)) == 0
+    assert np.array_equal(fit.vertices, X)
+    assert apart.faults == Faults(0, 0, 0) and not len(apart.left)
 
 
 def test_faults_are_those_of_the_fit_that_is_returned() -> None:
@@ -118,11 +120,14 @@ def test_faults_are_those_of_the_fit_that_is_returned() -> None:
     both, faces = np.r_[V, V + far], np.r_[F, F + len(V)]
     fit = Surface(np.r_[bulged(V, 1.2), bulged(V, 12.0) + far], faces)
     none = np.empty((0, 2), np.int64)
-    apart, faults = untangled(both, fit, none, np.ones(len(faces), bool))
-    assert not np.array_equal(apart.vertices, fit.vertices)
-    left = len(self_intersections(apart.vertices, faces))
-    assert 0 < left < len(self_intersections(fit.vertices, faces))
-    assert faults == Faults(0, left, flipped_faces(both, apart.vertices, faces).sum())
+    apart = untangled(both, fit, none, np.ones(len(faces), bool))
+    assert not np.array_equal(apart.fit.vertices, fit.vertices)
+    left = self_intersections(apart.fit.vertices, faces)
+    flipped = np.flatnonzero(flipped_faces(both, apart.fit.vertices, faces))
+    assert 0 < len(left) < len(self_intersections(fit.vertices, faces))
+    assert apart.faults == Faults(0, len(left), len(flipped))
+    assert apart.left.tolist() == np.unique(np.r_[left.ravel(), flipped]).tolist()
+    assert (apart.left >= len(F)).all()  # all of the second one
 
 
 def test_lips_of_heads_do_not_cross(shared_data: Path) -> None:
