@@ -1,7 +1,6 @@
 """End to end: what a user may rely on, whatever the engine does inside."""
 
 import copy
-import importlib
 import pickle
 import threading
 from collections.abc import Callable
@@ -324,7 +323,7 @@ def test_a_million_vertices() -> None:
 # Schedules and callbacks.
 
 
-def test_the_callback_sees_every_iteration(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_callback_sees_every_iteration() -> None:
     seen: list[Iteration] = []
     stages = (Stage(0.08, 0.1, 0.16, iterations=2), Stage(0.01, 0.1, 0.02, iterations=3))
     fit = morph(
@@ -332,13 +331,6 @@ def test_the_callback_sees_every_iteration(monkeypatch: pytest.MonkeyPatch) -> N
     )
     assert [i.number for i in seen] == [1, 2, 3, 4, 5] and {i.total for i in seen} == {5}
     assert [i.stage for i in seen] == [stages[0]] * 2 + [stages[1]] * 3
-    # What is bent again at the end, since it ran through itself, is in the history alone.
-    assert [h.stiffness for h in fit.history] == [0.08, 0.01, 0.01]
-    seen = []
-    monkeypatch.setattr(importlib.import_module("licp.morph"), "_DOUBTS", 0)
-    fit = morph(
-        arrays(), scan_arrays(), start=pose(), schedule=Schedule(stages), callback=seen.append
-    )
     assert [h.iterations for h in fit.history] == [2, 3]
     assert [h.stiffness for h in fit.history] == [0.08, 0.01]
     for record, last in zip(fit.history, (seen[1], seen[4]), strict=True):
