@@ -103,12 +103,15 @@ def _spikes(head: Head, count: float, rng: Generator, plan: "Plan") -> Head:
 
 def _ears(head: Head, count: float, rng: Generator, plan: "Plan") -> Head:
     """Cut off ears, and 4 mm around them."""
+    return cut(head, _from_ears(head, count, plan) > 4.0) if count else head
+
+
+def _from_ears(head: Head, count: float, plan: "Plan") -> Floats:
+    """Distance of each scan vertex from the true places of one ear or both."""
     regions = made_up_template(plan.resolution).regions
     names = ("ear_left", "ear_right")[: int(count)]
-    if not names:
-        return head
-    lost = head.truth[np.concatenate([regions[name] for name in names])]
-    return cut(head, np.asarray(KDTree(lost).query(head.scan_vertices)[0]) > 4.0)
+    ears = head.truth[np.concatenate([regions[name] for name in names])]
+    return np.asarray(KDTree(ears).query(head.scan_vertices)[0])
 
 
 def flattened(head: Head, near: Bools) -> Head:
@@ -128,12 +131,7 @@ def flattened(head: Head, near: Bools) -> Head:
 
 def _covered_ears(head: Head, count: float, rng: Generator, plan: "Plan") -> Head:
     """Smooth skin where ears are, and 8 mm around them, as under tight hair."""
-    regions = made_up_template(plan.resolution).regions
-    names = ("ear_left", "ear_right")[: int(count)]
-    if not names:
-        return head
-    lost = head.truth[np.concatenate([regions[name] for name in names])]
-    return flattened(head, np.asarray(KDTree(lost).query(head.scan_vertices)[0]) < 8.0)
+    return flattened(head, _from_ears(head, count, plan) < 8.0) if count else head
 
 
 def _mouth(head: Head, jaw: float, rng: Generator, plan: "Plan") -> Head:

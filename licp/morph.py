@@ -222,10 +222,15 @@ class Morpher:
         factor = _per_vertex(weights, len(self.template.vertices), "weights", np.float64)
         assert factor is not None
         _check_weights(factor, "weights")
-        other = copy(self)
-        other._prepared = self._prepared.trusting(self._prepared.on_body(factor))
+        other = self._of(self._prepared.trusting(self._prepared.on_body(factor)))
         if not other._prepared.pyramid.finest.traits.free.any():
             raise InputError("these weights leave no template vertex that may match")
+        return other
+
+    def _of(self, prepared: PreparedTemplate) -> "Morpher":
+        """The same with another prepared template."""
+        other = copy(self)
+        other._prepared = prepared
         return other
 
     def morph(
@@ -449,9 +454,10 @@ class Morpher:
         """All stages, or the last ones from a start; then all of the template, taken apart."""
         template, pyramid = self._prepared, self._prepared.pyramid
         shape = self._deform(self.schedule.stages, matcher, marks, pose, places, callback, start)
-        X, matches, finest = shape.vertices, shape.matches, pyramid.finest
-        territory = _territory(matcher, places, shape.search.stage, finest.traits)
+        X, matches = shape.vertices, shape.matches
         if shape.number < pyramid.last:
+            finest = pyramid.finest
+            territory = _territory(matcher, places, shape.search.stage, finest.traits)
             X = pyramid.refined(X, shape.number, pyramid.last)
             matches = shape.search.match(X, finest.normals(X), finest.traits, territory)
         vertices = template.placed(X)
@@ -462,7 +468,7 @@ class Morpher:
             template.bends,
             matcher.crew,
         )
-        return _Bent(shape, X, matches, territory, vertices, apart)
+        return _Bent(shape, X, matches, vertices, apart)
 
     def _bend_doubting(
         self,
@@ -482,22 +488,24 @@ class Morpher:
         passes = 0
         if len(bent.untangled.left) <= _FEW * len(template.bends):
             return bent, absent
+        found = self._curvature_found(bent, matcher, places)
         for share in _LACKING:
             while len(bent.untangled.left) and passes < _DOUBTS and not bent.shape.stopped:
-                found, left = self._curvature_found(bent), bent.untangled.left
+                left = bent.untangled.left
                 part = template.absent(found, bent.matches, left, share)
                 doubted, more = absent | part, np.count_nonzero(part & ~absent)
                 if not 0 < more <= _WORTH * len(left) or np.array_equal(doubted, failed):
                     break
                 if np.count_nonzero(doubted) > 0.5 * np.count_nonzero(free):
                     break
-                passes, other = passes + 1, copy(self)
-                other._prepared = template.trusting(np.where(doubted, 0.0, 1.0))
+                passes += 1
+                other = self._of(template.trusting(np.where(doubted, 0.0, 1.0)))
                 again = other._bend_if(pose, matcher, marks, places)
                 if again is None or more > _WORTH * (bent.faults - again.faults):
                     failed = doubted
                     break
                 bent, absent = again, doubted
+                found = self._curvature_found(bent, matcher, places)
         if absent.any():
             # Led there by its surroundings, a mouth that is wide open may be found after all.
             again = self._bend_if(pose, matcher, marks, places, start=bent)
@@ -512,11 +520,11 @@ class Morpher:
         except (OverlapError, SolverError):
             return None
 
-    def _curvature_found(self, bent: "_Bent") -> Floats:
+    def _curvature_found(self, bent: "_Bent", matcher: Matcher, places: Places | None) -> Floats:
         """Curvature of the scan where the vertices of a fit match, (m, k)."""
-        finest, X = self._prepared.pyramid.finest, bent.body
-        search, normals = bent.shape.search, finest.normals(X)
-        return search.curvature_found(X, normals, finest.traits, bent.territory)
+        finest, X, search = self._prepared.pyramid.finest, bent.body, bent.shape.search
+        territory = _territory(matcher, places, search.stage, finest.traits)
+        return search.curvature_found(X, finest.normals(X), finest.traits, territory)
 
     def _bend_roughly(
         self, pose: Similarity, matcher: Matcher, marks: BoundLandmarks | None
@@ -628,7 +636,6 @@ class _Bent:
     shape: "_Shape"
     body: Floats
     matches: Matches
-    territory: Territory | None
     vertices: Floats
     untangled: Untangled
 

@@ -61,7 +61,7 @@ class Untangled:
 
 def untangled(
     rest: Floats, fit: Surface, known: Ints, bends: Bools, crew: Crew = ALONE
-) -> "Untangled":
+) -> Untangled:
     """Take a fit apart where it runs through itself and did not before, and unfold flipped faces.
 
     Parameters
