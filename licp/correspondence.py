@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from licp.closest import leaning_feet
 from licp.feature_tree import FeatureTree, Looks
+from licp.geometry import all_of
 from licp.schedule import Stage
 from licp.similarity import Similarity
 from licp.surface import Surface
@@ -221,7 +222,7 @@ class StageMatcher:
             else:
                 # Thinning leaves slits, so only vertices tell the border.
                 beside_it = target.at_border[target.faces[face]] | (barycentric <= 0)
-                on_border |= beside_it.all(axis=1)
+                on_border |= all_of(beside_it)
         else:
             fine, beside = scan.fine
             at = walk_nearest(points, beside[near], fine.vertices, fine.neighbours)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from licp.errors import MeshError
+from licp.geometry import all_of, any_of
 
 if TYPE_CHECKING:
     import trimesh
@@ -355,7 +356,7 @@ def _positions(values: Any, name: str) -> Floats:
     V = _numbers(values, name, "vertices", (3,))
     if len(V) == 0:
         raise MeshError(f"{name}: there are no vertices")
-    bad = np.flatnonzero(~(np.abs(V) < _HUGE).all(1))
+    bad = np.flatnonzero(~all_of(np.abs(V) < _HUGE))
     if len(bad):
         first = "; ".join(f"vertex {i} = {V[i].tolist()}" for i in bad[:3])
         raise MeshError(
@@ -389,7 +390,7 @@ def _rows(values: Any, n: int, name: str, what: str, of: str, holes: bool = Fals
     low = np.array([0, 0, 0, -1][: rows.shape[1]]) - (
         np.array([1, 1, 1, 0])[: rows.shape[1]] * holes
     )
-    bad = np.flatnonzero(((rows < low) | (rows >= n)).any(1))
+    bad = np.flatnonzero(any_of((rows < low) | (rows >= n)))
     if len(bad):
         first = "; ".join(f"row {i} = {rows[i].tolist()}" for i in bad[:3])
         raise MeshError(

@@ -21,6 +21,7 @@ from licp.geometry import (
     _sort_pairs,
     _sorted_corners,
     _union,
+    any_of,
     components,
     face_edges,
     face_normals_areas,
@@ -281,7 +282,7 @@ def _repair(vertices: ArrayLike, faces: ArrayLike, scan: bool) -> CleanMesh:
         if spike.sum() > _SPIKE_SHARE * used.sum():
             spike[:] = False
         spikes = int(spike.sum())
-        keep = ~cut & ~spike[F].any(1) if spikes else ~cut
+        keep = ~cut & ~any_of(spike[F]) if spikes else ~cut
         if spikes or cuts:
             labels = components(F[keep], n)
         part = labels[F[:, 0]]

@@ -217,22 +217,23 @@ def _gaussian(points: Floats, centres: Floats, radius: float, least: float) -> A
     n, m = len(points), len(centres)
     start = np.zeros(n + 1, np.int32)
     at, weight = np.empty(4 * n + m, np.int32), np.empty(4 * n + m)
+    cx, cy, cz = centres[:, 0].copy(), centres[:, 1].copy(), centres[:, 2].copy()
+    squared = np.empty(m)
     count = 0
     for i in range(n):
         if count + m > len(at):
             at = np.concatenate((at, np.empty(len(at), np.int32)))
             weight = np.concatenate((weight, np.empty(len(weight))))
         x, y, z = points[i, 0], points[i, 1], points[i, 2]
-        near, closest = 0, np.inf
+        # All at once, then those within reach: one loop of both takes twice the time.
         for j in range(m):
-            d = (x - centres[j, 0]) ** 2 + (y - centres[j, 1]) ** 2 + (z - centres[j, 2]) ** 2
-            if d < limit:
-                at[count], weight[count] = j, np.exp(-0.5 * d / (radius * radius))
+            squared[j] = (x - cx[j]) ** 2 + (y - cy[j]) ** 2 + (z - cz[j]) ** 2
+        for j in range(m):
+            if squared[j] < limit:
+                at[count], weight[count] = j, np.exp(-0.5 * squared[j] / (radius * radius))
                 count += 1
-            elif d < closest:
-                near, closest = j, d
         if count == start[i]:
-            at[count], weight[count] = near, 1.0
+            at[count], weight[count] = squared.argmin(), 1.0
             count += 1
         start[i + 1] = count
     return start, at[:count], weight[:count]

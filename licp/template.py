@@ -11,7 +11,7 @@ from licp.alignment import Cloud
 from licp.correspondence import Matches, State
 from licp.errors import InputError
 from licp.features import HeatCurvature
-from licp.geometry import components, vertex_areas
+from licp.geometry import all_of, components, vertex_areas
 from licp.intersections import self_intersections
 from licp.level import Pyramid
 from licp.mesh import Mesh
@@ -118,7 +118,7 @@ class PreparedTemplate:
         self.in_body = np.where(of_body, np.cumsum(of_body) - 1, -1)
         self._body_of = np.where(kept.index < 0, -1, self.in_body[kept.index])
         faces = self.in_body[kept.faces]
-        self.bends = np.asarray((faces >= 0).all(1))
+        self.bends = all_of(faces >= 0)
 
         total = area[of_body].sum()
         centre, size = area[of_body] @ kept.vertices[of_body] / total, float(np.sqrt(total))

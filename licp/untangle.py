@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.spatial import KDTree
 
-from licp.geometry import components, edges, vertex_normals
+from licp.geometry import all_of, any_of, components, edges, vertex_normals
 from licp.intersections import self_intersections
 from licp.quality import Faults, flipped_faces
 from licp.surface import Surface, _sums
@@ -83,7 +83,7 @@ def untangled(
     """
     found = self_intersections(fit.vertices, fit.faces, fit.triangles, crew)
     pairs = _added(found, known)
-    pairs = pairs[bends[pairs].all(1)]
+    pairs = pairs[all_of(bends[pairs])]
     faces, place = fit.faces[bends], np.cumsum(bends) - 1
     best = fit
     if len(pairs):
@@ -97,7 +97,7 @@ def untangled(
     left = crossings()
     faults = Faults(len(known), len(left), int(flipped.sum()))
     tangled = _added(left, known)
-    tangled = tangled[bends[tangled].all(1)]
+    tangled = tangled[all_of(bends[tangled])]
     return Untangled(best, faults, np.unique(np.r_[tangled.ravel(), np.flatnonzero(flipped)]))
 
 
@@ -107,10 +107,10 @@ def _reshaped(fit: Surface, vertices: Floats) -> Surface:
 
 def _crossings(fit: Surface, before: Surface, found: Ints) -> Ints:
     """Pairs of faces (k, 2) that run through each other, where only some vertices moved since."""
-    moved = (fit.vertices != before.vertices).any(axis=1)[fit.faces].any(axis=1)
+    moved = any_of(any_of(fit.vertices != before.vertices)[fit.faces])
     if not moved.any():
         return found
-    stayed = found[~moved[found].any(axis=1)]
+    stayed = found[~any_of(moved[found])]
     new = self_intersections(fit.vertices, fit.faces, fit.triangles, among=moved)
     return np.concatenate([stayed, new])
 
@@ -225,8 +225,8 @@ def _patches(faces: Ints, groups: Ints, n: int) -> Iterator[tuple[Ints, Ints]]:
     near = np.zeros(n, bool)
     near[faces[groups].ravel()] = True
     for _ in range(_RINGS):
-        near[faces[near[faces].any(1)].ravel()] = True
-    F = faces[near[faces].all(1)]
+        near[faces[any_of(near[faces])].ravel()] = True
+    F = faces[all_of(near[faces])]
     ends = faces[groups]
     part = components(np.r_[F, np.c_[ends[:, 0, :2], ends[:, -1, 2:]]], n)
     for k in range(part.max() + 1):

@@ -61,14 +61,20 @@ def visible_share(vertices: Floats, faces: Ints) -> Floats:
         P -= P.min(axis=1, keepdims=True)
         P *= (_PIXELS - 1) / (P[:2].max() or 1.0)
         front, back = _depth_images(P[0], P[1], P[2], faces, _PIXELS)
-        cosine = normals @ view
-        x, y = P[:2].round().astype(np.int64)
-        at = x * _PIXELS + y
-        faced += np.abs(cosine)
-        before = P[2] >= front.ravel()[at] - _SLACK
-        behind = P[2] <= back.ravel()[at] + _SLACK
-        seen += np.abs(cosine) * np.where(cosine > 0, before, behind)
+        _look(P[0], P[1], P[2], normals @ view, front, back, seen, faced)
     return np.where(faced > 0, seen / np.where(faced > 0, faced, 1.0), 1.0)
+
+
+@njit(cache=True, nogil=True)
+def _look(
+    X: Any, Y: Any, Z: Any, cosine: Any, front: Any, back: Any, seen: Any, faced: Any
+) -> None:
+    """Add what both views of a pair see of each vertex, and how much it faces them."""
+    for i in range(len(X)):
+        x, y, c = int(round(X[i])), int(round(Y[i])), cosine[i]
+        faced[i] += abs(c)
+        if (Z[i] >= front[x, y] - _SLACK) if c > 0.0 else (Z[i] <= back[x, y] + _SLACK):
+            seen[i] += abs(c)
 
 
 @njit(cache=True, nogil=True)
@@ -77,23 +83,28 @@ def _depth_images(X: Any, Y: Any, Z: Any, F: Any, size: int) -> Any:
     front = np.full((size, size), -np.inf)
     back = np.full((size, size), np.inf)
     for f in range(F.shape[0]):
-        ax, ay, az = X[F[f, 0]], Y[F[f, 0]], Z[F[f, 0]]
-        bx, by, bz = X[F[f, 1]], Y[F[f, 1]], Z[F[f, 1]]
-        cx, cy, cz = X[F[f, 2]], Y[F[f, 2]], Z[F[f, 2]]
-        area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
-        if area == 0.0:
+        a, b, c = np.uint64(F[f, 0]), np.uint64(F[f, 1]), np.uint64(F[f, 2])
+        ax, bx, cx = X[a], X[b], X[c]
+        left, right = np.ceil(min(ax, bx, cx)), np.floor(max(ax, bx, cx))
+        if left > right:
             continue
+        ay, by, cy = Y[a], Y[b], Y[c]
+        low, high = np.ceil(min(ay, by, cy)), np.floor(max(ay, by, cy))
+        area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
+        # Most faces of a fine mesh lie between pixel centres.
+        if low > high or area == 0.0:
+            continue
+        az, bz, cz = Z[a], Z[b], Z[c]
         # Barycentric coordinates and depth are linear in the pixel.
         vx, vy = (cy - ay) / area, -(cx - ax) / area
         wx, wy = -(by - ay) / area, (bx - ax) / area
-        for x in range(int(np.ceil(min(ax, bx, cx))), int(np.floor(max(ax, bx, cx))) + 1):
-            for y in range(int(np.ceil(min(ay, by, cy))), int(np.floor(max(ay, by, cy))) + 1):
+        for x in range(int(left), int(right) + 1):
+            for y in range(int(low), int(high) + 1):
                 v = (x - ax) * vx + (y - ay) * vy
                 w = (x - ax) * wx + (y - ay) * wy
-                if v >= 0.0 and w >= 0.0 and v + w <= 1.0:
-                    z = az + v * (bz - az) + w * (cz - az)
-                    if z > front[x, y]:
-                        front[x, y] = z
-                    if z < back[x, y]:
-                        back[x, y] = z
+                z = az + v * (bz - az) + w * (cz - az)
+                # Choices instead of branches, half of which would be guessed wrong.
+                inside = (v >= 0.0) & (w >= 0.0) & (v + w <= 1.0)
+                front[x, y] = max(front[x, y], z if inside else -np.inf)
+                back[x, y] = min(back[x, y], z if inside else np.inf)
     return front, back
