@@ -1,18 +1,20 @@
 """What a template has and a scan does not show: ears under hair, lips that were blurred away.
 
 Drawn onto what is there, such a part is crushed and runs through itself.  Two signs together tell
-it: the fit could not be taken apart there, and the template is curved where the scan is not.  One
-alone is not enough: sound lips of a soft scan lack half of their curvature, and a lip may cross
-another one that is really there.
+it: the fit ran through itself there, and the template is curved where the scan is not.  One alone
+is not enough: sound lips of a soft scan lack half of their curvature, and a lip may cross another
+one that is really there.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from licp.features import HeatCurvature
-from licp.geometry import components
+from licp.geometry import all_of, components
 
-__all__ = ["absent_parts", "lacking_curvature"]
+__all__ = ["Doubt", "absent_parts", "lacking", "lacking_curvature"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -20,6 +22,45 @@ Bools = NDArray[np.bool_]
 
 # Curvature, of 1 at most, that is noise on flat skin.
 _NOISE = 0.05
+# Who was tangled and lacks this part of its curvature was crushed, even where skins that met could
+# be pushed apart: half of the vertices of ears under hair, 1 % of those of lips that are there.
+_BARE = 0.3
+# Part of all vertices that may be so by chance: up to 0.5 % are in heads that show everything, 1 to
+# 8 % where ears or lips are missing or an open mouth is lost.
+_CHANCE = 0.007
+
+
+@dataclass(frozen=True, eq=False)
+class Doubt:
+    """Where a fit is or was tangled, and what it lacks there.
+
+    Attributes
+    ----------
+    lacks : (n,) float64
+        Of :func:`lacking`.
+    left : (j,) int64
+        Vertices that run through others, or whose face has turned over.
+    torn : (k,) int64
+        Vertices that ran through others before they were pushed apart.
+    """
+
+    lacks: Floats
+    left: Ints
+    torn: Ints
+
+    @property
+    def seeds(self) -> Ints:
+        """Vertices that were drawn to something else: those left, and torn ones that lack much."""
+        return np.union1d(self.left, self._bare)
+
+    @property
+    def crushed(self) -> int:
+        """Torn vertices that lack much, beyond what is chance."""
+        return max(len(self._bare) - int(_CHANCE * len(self.lacks)), 0)
+
+    @property
+    def _bare(self) -> Ints:
+        return self.torn[self.lacks[self.torn] > _BARE]
 
 
 def lacking_curvature(features: Floats, found: Floats) -> Floats:
@@ -43,16 +84,12 @@ def lacking_curvature(features: Floats, found: Floats) -> Floats:
     return lack
 
 
-def absent_parts(
-    features: Floats,
-    found: Floats,
-    seen: Bools,
-    heat: HeatCurvature,
-    faces: Ints,
-    tangled: Ints,
-    share: float,
-) -> Bools:
-    """Vertices of the parts around a tangle whose curvature the scan does not show, (n,).
+def lacking(features: Floats, found: Floats, seen: Bools, heat: HeatCurvature) -> Floats:
+    """Part of its curvature that the scan does not show around each vertex, (n,).
+
+    Averaged over the widest scale of the features (12 mm of 400).  With a scan that shows all, 1 %
+    of the vertices of a head lack 0.2 to 0.3, those of an ear at most 0.17; ears under hair lack
+    0.5, where there are none at all 0.6.
 
     Parameters
     ----------
@@ -62,24 +99,34 @@ def absent_parts(
         Vertices whose match means anything.
     heat : HeatCurvature
         Of the template.
+    """
+    lack = np.where(seen, lacking_curvature(features, found), 0.0)
+    curved = np.where(seen, np.abs(features).mean(axis=1) + _NOISE, 0.0)
+    part: Floats = heat.spread(lack) / np.maximum(heat.spread(curved), 1e-9)
+    return part
+
+
+def absent_parts(lacks: Floats, faces: Ints, seeds: Ints, share: float) -> Bools:
+    """Vertices of the parts around some whose curvature the scan does not show, (n,).
+
+    Parameters
+    ----------
+    lacks : (n,) float64
+        Of :func:`lacking`.
     faces : (m, 3) int64
         Triangles, by vertex.
-    tangled : (t,) int64
-        Vertices that run through others.
+    seeds : (t,) int64
+        Vertices in question.
     share : float
-        Part of its curvature that such a part lacks, averaged over the widest scale of the features
-        (16 mm of 400).  With a scan that shows it, 1 % of all vertices of a head lack 0.2 to 0.3,
-        those of an ear at most 0.17; ears under hair lack 0.4, where there are none at all 0.6.
+        Part of its curvature that such a part lacks.
 
     Returns
     -------
     (n,) bool
-        Nothing where no tangled vertex is in such a part.
+        Nothing where no vertex in question is in such a part.
     """
-    lack = heat.spread(np.where(seen, lacking_curvature(features, found), 0.0))
-    curved = heat.spread(np.where(seen, np.abs(features).mean(axis=1) + _NOISE, 0.0))
-    lacks = lack > share * np.maximum(curved, 1e-9)
-    part = components(faces[lacks[faces].all(axis=1)], len(features))
-    hit = part[tangled[lacks[tangled]]]
-    absent: Bools = lacks & np.isin(part, hit[hit >= 0])
+    lost = lacks > share
+    part = components(faces[all_of(lost[faces])], len(lacks))
+    hit = part[seeds[lost[seeds]]]
+    absent: Bools = lost & np.isin(part, hit[hit >= 0])
     return absent

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from licp.absence import Doubt
 from licp.alignment import grip
 from licp.correspondence import Matcher, Matches, StageMatcher, State
 from licp.errors import InputError, OverlapError, SolverError
@@ -45,17 +46,21 @@ _AHEAD = 0.5
 _ROUGH = 0.05
 # Threads that prepare a template: what can be done aside takes about as long as the rest.
 _SET_UP = 2
-# Parts of a fit that runs through itself are doubted if they lack this part of their curvature on
+# Parts of a fit that ran through itself are doubted if they lack this part of their curvature on
 # the scan, one after the other; how often a template is bent anew for that.  A third try takes
 # wide open mouths apart that the first two leave; 0.13 doubts sound parts.
 _LACKING, _DOUBTS = (0.3, 0.2, 0.15), 5
 # Tangles of less than this part of the faces are left: finer templates have small ones at lips, and
 # bending anew takes as long as bending did.  Crushed ears and lost mouths have 0.7 to 3 %.
 _FEW = 0.005
-# Vertices without a match that one fault less may cost.  Absent ears have 3 to 15 a fault.
+# So many times as many that could be taken apart are worth a look at what the scan shows there:
+# crushed ears have 1.3 to 10 %, a third of all ICT fits have more than 1 % at closed lips.
+_TORN = 2
+# Vertices without a match that one fault or crushed vertex less may cost: absent ears 0.3 to 6.
 _WORTH = 20
-# Vertices that must get a match back for one fault more: a flipped face or two in a mouth.
-_BACK = 100
+# Vertices that must get a match back for one fault more: a few flipped faces in a mouth.  5 to 50
+# are alike, with 100 one of 32 wide open mouths stays lost.
+_BACK = 20
 # Stiffness length from which on what was doubted is believed again: 20 mm of 400.  From 9 mm on,
 # two of five wide open mouths find what crosses again.
 _LATE = 0.05
@@ -478,53 +483,64 @@ class Morpher:
         marks: BoundLandmarks | None,
         places: Places | None,
     ) -> tuple["_Bent", Bools]:
-        """Bent again without what the scan may not show, if the fit runs through itself there.
+        """Bent again without what the scan may not show, if the fit ran through itself there.
 
         Such a part then follows its surroundings, as an ear under hair does.  Also tells which it
         is, (m,) bool.
         """
         template, free = self._prepared, self._prepared.pyramid.finest.traits.free
         absent = failed = np.zeros(len(free), bool)
-        passes = 0
-        if len(bent.untangled.left) <= _FEW * len(template.bends):
+        apart, most = bent.untangled, _FEW * len(template.bends)
+        if len(apart.left) <= most and len(apart.torn) <= _TORN * most:
             return bent, absent
-        found = self._curvature_found(bent, matcher, places)
+        doubt = self._doubt(bent, matcher, places)
+        if len(apart.left) <= most and not doubt.crushed:
+            return bent, absent
+        passes = 0
         for share in _LACKING:
-            while len(bent.untangled.left) and passes < _DOUBTS and not bent.shape.stopped:
-                left = bent.untangled.left
-                part = template.absent(found, bent.matches, left, share)
+            while (len(doubt.left) or doubt.crushed) and not bent.shape.stopped:
+                part = template.absent(doubt, share)
                 doubted, more = absent | part, np.count_nonzero(part & ~absent)
-                if not 0 < more <= _WORTH * len(left) or np.array_equal(doubted, failed):
+                if not 0 < more <= _WORTH * len(doubt.seeds) or np.array_equal(doubted, failed):
                     break
-                if np.count_nonzero(doubted) > 0.5 * np.count_nonzero(free):
+                if passes == _DOUBTS or np.count_nonzero(doubted) > 0.5 * np.count_nonzero(free):
                     break
                 passes += 1
                 other = self._of(template.trusting(np.where(doubted, 0.0, 1.0)))
                 again = other._bend_if(pose, matcher, marks, places)
-                if again is None or more > _WORTH * (bent.faults - again.faults):
+                if again is None or more > _WORTH * (_wrong(bent, doubt) - _wrong(*again)):
                     failed = doubted
                     break
-                bent, absent = again, doubted
-                found = self._curvature_found(bent, matcher, places)
+                (bent, doubt), absent = again, doubted
         if absent.any():
             # Led there by its surroundings, a mouth that is wide open may be found after all.
             again = self._bend_if(pose, matcher, marks, places, start=bent)
-            if again is not None and _BACK * (again.faults - bent.faults) <= absent.sum():
-                return again, np.zeros_like(absent)
+            least = np.count_nonzero(absent)
+            if again is not None and _BACK * (_wrong(*again) - _wrong(bent, doubt)) <= least:
+                return again[0], np.zeros_like(absent)
         return bent, absent
 
-    def _bend_if(self, *arguments: Any, **options: Any) -> "_Bent | None":
-        """Like :meth:`_bend`, nothing where too little is left that matches."""
-        try:
-            return self._bend(*arguments, **options)
-        except (OverlapError, SolverError):
-            return None
-
-    def _curvature_found(self, bent: "_Bent", matcher: Matcher, places: Places | None) -> Floats:
-        """Curvature of the scan where the vertices of a fit match, (m, k)."""
+    def _doubt(self, bent: "_Bent", matcher: Matcher, places: Places | None) -> Doubt:
+        """What a fit lacks where it is or was tangled."""
         finest, X, search = self._prepared.pyramid.finest, bent.body, bent.shape.search
         territory = _territory(matcher, places, search.stage, finest.traits)
-        return search.curvature_found(X, finest.normals(X), finest.traits, territory)
+        found = search.curvature_found(X, finest.normals(X), finest.traits, territory)
+        return self._prepared.doubt(found, bent.matches, bent.untangled)
+
+    def _bend_if(
+        self,
+        pose: Similarity,
+        matcher: Matcher,
+        marks: BoundLandmarks | None,
+        places: Places | None,
+        start: "_Bent | None" = None,
+    ) -> tuple["_Bent", Doubt] | None:
+        """Like :meth:`_bend`, with what to doubt; nothing where too little is left that matches."""
+        try:
+            bent = self._bend(pose, matcher, marks, places, start=start)
+        except (OverlapError, SolverError):
+            return None
+        return bent, self._doubt(bent, matcher, places)
 
     def _bend_roughly(
         self, pose: Similarity, matcher: Matcher, marks: BoundLandmarks | None
@@ -655,6 +671,11 @@ class _Shape:
     search: StageMatcher
     history: tuple[StageRecord, ...]
     stopped: bool
+
+
+def _wrong(bent: _Bent, doubt: Doubt) -> int:
+    """What is wrong with a fit: faults, and vertices that were crushed without leaving any."""
+    return bent.faults + doubt.crushed
 
 
 def _territory(

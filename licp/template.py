@@ -6,7 +6,7 @@ from copy import copy
 import numpy as np
 from numpy.typing import NDArray
 
-from licp.absence import absent_parts
+from licp.absence import Doubt, absent_parts, lacking
 from licp.alignment import Cloud
 from licp.correspondence import Matches, State
 from licp.errors import InputError
@@ -23,6 +23,7 @@ from licp.solver import Backend
 from licp.surface import Surface
 from licp.threads import Crew
 from licp.traits import Traits
+from licp.untangle import Untangled
 from licp.visibility import visible_share
 
 __all__ = ["PreparedTemplate"]
@@ -44,6 +45,8 @@ _HIDDEN, _HIDDEN_REACH = 0.3, 0.02
 # where there is something to tell.  1 adds 2 to 3 % to the error of our tuning heads; less takes
 # more from that of ICT heads, but lids and nostrils of real scans tear.
 _BY_AREA = 0.75
+# Steps by which a part must lack more of its curvature to be absent, where too much would be.
+_STRICTER = 0.15
 # What a match is sure of falls off over this distance from the scan: 2 mm of 400.
 _SURE = 0.005
 
@@ -182,8 +185,8 @@ class PreparedTemplate:
         """Those of values of all vertices of the mesh (n,) that are of the body (m,)."""
         return values[self.clean.source[self._body]]
 
-    def absent(self, found: Floats, matches: Matches, left: Ints, share: float) -> Bools:
-        """Vertices of the body (m,) that the scan does not show: :func:`licp.absence.absent_parts`.
+    def doubt(self, found: Floats, matches: Matches, apart: Untangled) -> Doubt:
+        """What a fit lacks where it is or was tangled, by vertices of the body.
 
         Parameters
         ----------
@@ -191,24 +194,36 @@ class PreparedTemplate:
             Curvature of the scan where each vertex matches.
         matches : Matches
             Of the body.
-        left : (t,) int64
-            Faces of ``whole`` that still run through others.
-        share : float
-            Part of its curvature that such a part lacks.
+        apart : Untangled
+            The fit of ``whole``.
         """
-        finest = self.pyramid.finest
         seen = np.isin(matches.state, (State.MATCHED, State.NORMAL, State.HIDDEN))
-        tangled = np.unique(self.in_body[self.whole.faces[left]])
-        absent = absent_parts(
-            finest.traits.features,
-            found,
-            seen,
-            self._curvature,
-            finest.faces,
-            tangled[tangled >= 0],
-            share,
-        )
-        return absent & finest.traits.free
+        features = self.pyramid.finest.traits.features
+
+        def of_body(faces: Ints) -> Ints:
+            vertices = np.unique(self.in_body[self.whole.faces[faces]])
+            return vertices[vertices >= 0]
+
+        lacks = lacking(features, found, seen, self._curvature)
+        return Doubt(lacks, of_body(apart.left), of_body(apart.torn))
+
+    def absent(self, doubt: Doubt, share: float) -> Bools:
+        """Vertices of the body (m,) that the scan does not show: :func:`licp.absence.absent_parts`.
+
+        Parameters
+        ----------
+        doubt : Doubt
+            Of a fit.
+        share : float
+            Part of its curvature that such a part lacks; more, where that would be half of all: a
+            smooth scan lacks something everywhere.
+        """
+        free, faces = self.pyramid.finest.traits.free, self.pyramid.finest.faces
+        absent = absent_parts(doubt.lacks, faces, doubt.seeds, share) & free
+        while 2 * np.count_nonzero(absent) > np.count_nonzero(free):
+            share += _STRICTER
+            absent = absent_parts(doubt.lacks, faces, doubt.seeds, share) & free
+        return absent
 
     def _follower_weights(self, part: Ints) -> list[tuple[Ints, Floats]]:
         """Vertices outside the body, by component, with what they follow."""

@@ -50,12 +50,16 @@ class Untangled:
         The one that was given if nothing was moved.
     faults : Faults
         Of all its faces.
+    torn : (s,) int64
+        Faces that may be bent and ran through others though they did not at rest, before they were
+        taken apart.
     left : (t,) int64
-        Faces that still run through others though they did not before, or have turned over.
+        Faces that still do, or have turned over.
     """
 
     fit: Surface
     faults: Faults
+    torn: Ints
     left: Ints
 
 
@@ -98,7 +102,8 @@ def untangled(
     faults = Faults(len(known), len(left), int(flipped.sum()))
     tangled = _added(left, known)
     tangled = tangled[all_of(bends[tangled])]
-    return Untangled(best, faults, np.unique(np.r_[tangled.ravel(), np.flatnonzero(flipped)]))
+    still = np.unique(np.r_[tangled.ravel(), np.flatnonzero(flipped)])
+    return Untangled(best, faults, np.unique(pairs), still)
 
 
 def _reshaped(fit: Surface, vertices: Floats) -> Surface:

@@ -10,10 +10,10 @@ from scipy.spatial import KDTree
 
 import licp
 from benchmarks.heads import generated_head
-from benchmarks.robust import flattened
+from benchmarks.robust import cut, flattened
 from data_fixtures.head import template
 from licp import State
-from licp.absence import absent_parts, lacking_curvature
+from licp.absence import Doubt, absent_parts, lacking, lacking_curvature
 from licp.features import HeatCurvature
 from licp.level import Pyramid
 from licp.surface import Surface
@@ -31,25 +31,39 @@ def test_more_curvature_is_no_lack_and_of_the_other_sign_is_none_found() -> None
     assert lacking_curvature(0 * h, h)[0] == 0.0
 
 
-def test_only_tangled_parts_that_lack_curvature_are_absent() -> None:
+def test_only_parts_in_question_that_lack_curvature_are_absent() -> None:
     """Two caps of a ball are curved; the scan shows one of them."""
     V, F = ball(4)
     heat = HeatCurvature(V, F, (0.1, 0.15, 0.2))
     top, bottom = V[:, 2] > 0.8, V[:, 2] < -0.8
     features = np.where((top | bottom)[:, None], 0.6, 0.0) * np.ones((1, 3))
     found = np.where(bottom[:, None], features, 0.0)
-    seen = np.ones(len(V), bool)
-    north, south = np.argmax(V[:, 2]), np.argmin(V[:, 2])
+    everything = np.ones(len(V), bool)
+    lacks = lacking(features, found, everything, heat)
+    assert lacks[V[:, 2] > 0.95].min() > 0.85 and lacks[V[:, 2] < 0.3].max() < 0.05
+    north, south = int(np.argmax(V[:, 2])), int(np.argmin(V[:, 2]))
 
-    def absent(*tangled: int, seen: np.ndarray = seen, share: float = 0.3) -> np.ndarray:
-        return absent_parts(features, found, seen, heat, F, np.array(tangled, int), share)
+    def absent(*seeds: int, share: float = 0.3, lacks: np.ndarray = lacks) -> np.ndarray:
+        return absent_parts(lacks, F, np.array(seeds, int), share)
 
-    lost = absent(int(north), int(south))
+    lost = absent(north, south)
     assert lost[top].mean() > 0.95 and not lost[V[:, 2] < 0.6].any()
-    assert not absent(int(south)).any() and not absent().any()
+    assert not absent(south).any() and not absent().any()
     assert not absent(int(np.argmax(V[:, 0]))).any()
-    assert not absent(int(north), seen=~top).any()
-    assert absent(int(north), share=0.95).sum() < lost.sum()
+    assert not absent(north, lacks=lacking(features, found, ~top, heat)).any()
+    assert absent(north, share=0.95).sum() < lost.sum()
+
+
+def test_what_was_tangled_is_crushed_if_it_lacks_much_and_more_than_by_chance() -> None:
+    n = 1000
+    lacks = np.zeros(n)
+    lacks[:100] = 0.5
+    torn, left = np.r_[50:150], np.array([900])
+    doubt = Doubt(lacks, left, torn)
+    assert doubt.seeds.tolist() == [*range(50, 100), 900]
+    assert doubt.crushed == 50 - 7
+    assert Doubt(lacks, left, np.r_[94:150]).crushed == 0
+    assert Doubt(lacks, left[:0], torn[:0]).seeds.size == 0
 
 
 def test_vertices_of_a_coarser_level_are_those_of_the_whole_template() -> None:
@@ -105,3 +119,18 @@ def test_ears_that_a_scan_does_not_show_keep_their_shape(monkeypatch: pytest.Mon
     monkeypatch.setattr(licp.Morpher, "_bend", once)
     assert np.array_equal(morpher.morph((flat, G)).vertices, crushed.vertices)
     assert len(asked) > 1
+
+
+@pytest.mark.parametrize("how", ["covered", "cut"])
+def test_ears_that_were_crushed_are_absent_though_skins_were_pushed_apart(how: str) -> None:
+    """Crossings that are taken apart leave a crumpled ear that crosses nothing."""
+    head, regions = generated_head(41, RESOLUTION), template(RESOLUTION).regions
+    ears = np.r_[regions["ear_left"], regions["ear_right"]]
+    away = KDTree(head.truth[ears]).query(head.scan_vertices)[0]
+    scan = flattened(head, away < 8.0) if how == "covered" else cut(head, away > 4.0)
+    morpher = licp.Morpher((head.vertices, head.faces))
+    fit = morpher.morph((scan.scan_vertices, scan.scan_faces))
+    assert (fit.state == State.ABSENT)[ears].mean() > 0.6
+    assert np.linalg.norm(fit.vertices - head.truth, axis=1)[ears].mean() < 7.0
+    whole = morpher.morph((head.scan_vertices, head.scan_faces))
+    assert not (whole.state == State.ABSENT)[ears].any()

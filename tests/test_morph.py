@@ -325,14 +325,14 @@ def test_a_million_vertices() -> None:
 
 def test_the_callback_sees_every_iteration() -> None:
     seen: list[Iteration] = []
-    stages = (Stage(0.08, 0.1, 0.16, iterations=2), Stage(0.01, 0.1, 0.02, iterations=3))
+    stages = (Stage(0.08, 0.1, 0.16, iterations=2), Stage(0.02, 0.1, 0.05, iterations=3))
     fit = morph(
         arrays(), scan_arrays(), start=pose(), schedule=Schedule(stages), callback=seen.append
     )
     assert [i.number for i in seen] == [1, 2, 3, 4, 5] and {i.total for i in seen} == {5}
     assert [i.stage for i in seen] == [stages[0]] * 2 + [stages[1]] * 3
     assert [h.iterations for h in fit.history] == [2, 3]
-    assert [h.stiffness for h in fit.history] == [0.08, 0.01]
+    assert [h.stiffness for h in fit.history] == [0.08, 0.02]
     for record, last in zip(fit.history, (seen[1], seen[4]), strict=True):
         assert (record.energy, record.step) == (last.energy, last.step)
         assert (record.matched, record.median_residual) == (last.matched, last.median_residual)
