@@ -18,8 +18,9 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 # Radii of the heat kernels in parts of the template's size (the root of its area, 400 mm for a
-# head with neck): 4, 8 and 16 mm.  Ears and lips at one end, brow and chin at the other.
-FEATURE_SCALES = (0.01, 0.02, 0.04)
+# head with neck): 4 and 12 mm.  Ears and lips at one end, brow and chin at the other; a third one
+# between or beyond them tells nothing more.
+FEATURE_SCALES = (0.01, 0.03)
 
 # Accuracy of a heat step, relative.  Fits do not tell 6e-3 from 5e-2: noise and connectivity
 # change the features by far more.

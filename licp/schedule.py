@@ -162,12 +162,12 @@ class Schedule:
         def ladder(first: float, last: float, at: NDArray[np.float64]) -> list[float]:
             return [float(x) for x in first * (last / first) ** at]
 
-        # Normals and curvature lead at first (44 mm and 68 mm per unit), since positions mean
-        # little before the shapes agree; at the end (4.4 mm and 8.8 mm) positions decide.
+        # Normals and curvature lead at first (44 mm and 58 mm per unit), since positions mean
+        # little before the shapes agree; at the end (4.4 mm and 7.6 mm) positions decide.
         rungs = zip(
             ladder(stiff, soft, u),
             ladder(0.11, 0.011, u),
-            ladder(0.17, 0.022, u),
+            ladder(0.145, 0.019, u),
             ladder(0.15, 0.05, u),
             strict=True,
         )
