@@ -391,31 +391,28 @@ def _products(Q: Any, i: int, S: Any, own: Any, b: Any, c: Any) -> Any:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _lowest(bb: float, bc: float, cc: float, bq: float, cq: float) -> Any:
-    """Where ``|v b + w c - q|^2 - |q|^2`` is least over the triangle, and its value there."""
+    """Where ``|v b + w c - q|^2 - |q|^2`` is least over the triangle, and its value there.
+
+    The foot on the plane, or the best point of all three sides: choices instead of branches, which
+    would be guessed wrong half the time.
+    """
     area = bb * cc - bc * bc
-    # The foot on the plane, times the area; the best point is there or on a side that it is
-    # beyond.  Where a triangle has no area to speak of, all sides are tried.
     v, w = cc * bq - bc * cq, bb * cq - bc * bq
-    flat = area <= 1e-12 * bb * cc
-    if not flat and v >= 0.0 and w >= 0.0 and v + w <= area:
-        v, w = v / area, w / area
-        return v, w, -(v * bq + w * cq)
-    x, y, least = 0.0, 0.0, 0.0
-    if flat or w < 0.0:
-        t = min(max(bq / bb, 0.0), 1.0) if bb > 0.0 else 0.0
-        x, least = t, t * (t * bb - 2.0 * bq)
-    if flat or v < 0.0:
-        t = min(max(cq / cc, 0.0), 1.0) if cc > 0.0 else 0.0
-        d = t * (t * cc - 2.0 * cq)
-        if d < least:
-            x, y, least = 0.0, t, d
-    if flat or v + w > area:
-        third = bb - 2.0 * bc + cc
-        t = min(max((bb - bc - bq + cq) / third, 0.0), 1.0) if third > 0.0 else 0.0
-        d = bb - 2.0 * bq - 2.0 * t * (bb - bc - bq + cq) + t * t * third
-        if d < least:
-            x, y, least = 1.0 - t, t, d
-    return x, y, least
+    inside = (area > 1e-12 * bb * cc) & (v >= 0.0) & (w >= 0.0) & (v + w <= area)
+    whole = area if inside else 1.0
+    v, w = v / whole, w / whole
+    third, along = bb - 2.0 * bc + cc, bb - bc - bq + cq
+    r = min(max(bq / (bb if bb > 0.0 else 1.0), 0.0), 1.0)
+    s = min(max(cq / (cc if cc > 0.0 else 1.0), 0.0), 1.0)
+    t = min(max(along / (third if third > 0.0 else 1.0), 0.0), 1.0)
+    least, d = r * (r * bb - 2.0 * bq), s * (s * cc - 2.0 * cq)
+    e = bb - 2.0 * bq + t * (t * third - 2.0 * along)
+    nearer = d < least
+    x, y, least = (0.0 if nearer else r), (s if nearer else 0.0), (d if nearer else least)
+    nearer = e < least
+    x, y, least = (1.0 - t if nearer else x), (t if nearer else y), (e if nearer else least)
+    f = -(v * bq + w * cq)
+    return (v if inside else x), (w if inside else y), (f if inside else least)
 
 
 class TriangleTree:

@@ -9,6 +9,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from licp.errors import InputError
 from licp.similarity import Similarity
 from licp.threads import ALONE, Crew
 
@@ -17,6 +18,8 @@ __all__ = ["FeatureTree", "Looks"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+# Scales of curvature; kernels that know them take three quarters of the time.
+_SCALES = 2
 # Points of a leaf: 8 and 32 take 5 to 10 % longer.
 _LEAF = 16
 # Weights of normals and curvature for which boxes are cut, the middle of those that heads are
@@ -31,21 +34,32 @@ class Looks:
     Attributes
     ----------
     points, normals : (n, 3) float64
-    curvature : (n, k) float64
+    curvature : (n, 2) float64
+        At both :data:`licp.features.FEATURE_SCALES`.
+
+    Raises
+    ------
+    InputError
+        If they do not fit each other.
     """
 
     points: Floats
     normals: Floats
     curvature: Floats
 
+    def __post_init__(self) -> None:
+        """Kernels do not look."""
+        n = len(self.points)
+        shapes = self.points.shape, self.normals.shape, self.curvature.shape
+        if shapes != ((n, 3), (n, 3), (n, _SCALES)):
+            raise InputError(
+                f"looks must be of shapes ({n}, 3) twice and ({n}, {_SCALES}): {shapes}"
+            )
+
     @cached_property
     def rows(self) -> Floats:
-        """All side by side, (n, 6 + k)."""
+        """All side by side, (n, 8)."""
         return np.hstack([self.points, self.normals, self.curvature])
-
-    def weights(self, point: float, normal: float, curvature: float) -> Floats:
-        """Lengths that a unit of each is worth, squared, for each column of the rows."""
-        return np.repeat(np.square([point, normal, curvature]), [3, 3, self.curvature.shape[1]])
 
     def some(self, which: Ints) -> "Looks":
         """Those of some of the points."""
@@ -71,14 +85,14 @@ class FeatureTree:
     Examples
     --------
     >>> n = np.array([[0.0, 0, 1], [0, 0, -1]])  # two skins of a lip
-    >>> tree = FeatureTree(Looks(np.array([[0.0, 0, 0], [0, 0, 0.1]]), n, np.zeros((2, 1))))
-    >>> query = Looks(np.array([[0.0, 0, 0.08]]), n[:1], np.zeros((1, 1)))
+    >>> tree = FeatureTree(Looks(np.array([[0.0, 0, 0], [0, 0, 0.1]]), n, np.zeros((2, 2))))
+    >>> query = Looks(np.array([[0.0, 0, 0.08]]), n[:1], np.zeros((1, 2)))
     >>> [tree.nearest(query, normal_weight=w)[1].tolist() for w in (0.0, 1.0)]
     [[1], [0]]
     """
 
     def __init__(self, looks: Looks) -> None:
-        cut = np.sqrt(looks.weights(1.0, _CUT_NORMAL, _CUT_CURVATURE))
+        cut = np.repeat([1.0, _CUT_NORMAL, _CUT_CURVATURE], [3, 3, _SCALES])
         self._built = _build(looks.rows, cut, _LEAF)
         self._move = Similarity.identity()
 
@@ -112,10 +126,10 @@ class FeatureTree:
         index : (q,) int64
         """
         queries = looks.moved(self._move.inverse()).rows
-        weights = looks.weights(self._move.scale, normal_weight, curvature_weight)
+        worth = self._move.scale**2, float(normal_weight) ** 2, float(curvature_weight) ** 2
 
         def search(some: Floats) -> tuple[Floats, Ints]:
-            found: tuple[Floats, Ints] = _search(some, weights, *self._built)
+            found: tuple[Floats, Ints] = _search(some, *worth, *self._built)
             return found
 
         squared, index = crew.share_rows(search, queries)
@@ -182,7 +196,9 @@ def _build(S: Any, cut: Any, leaf: int) -> Any:
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
 def _search(
     Q: Any,
-    weights: Any,
+    point: float,
+    normal: float,
+    curvature: float,
     columns: Any,
     order: Any,
     corners: Any,
@@ -192,7 +208,7 @@ def _search(
     depth: int,
 ) -> Any:
     """Squared weighted distances to, and indices of, nearest points."""
-    n, k = Q.shape
+    n = len(Q)
     index, squared = np.empty(n, np.int64), np.empty(n)
     waiting, least = np.empty(depth + 2, np.int64), np.empty(depth + 2)
     some = np.empty((end - begin)[child == 0].max())
@@ -206,13 +222,8 @@ def _search(
             box = waiting[count]
             while child[box]:
                 c = child[box]
-                d, e = 0.0, 0.0
-                for j in range(k):
-                    q = Q[i, j]
-                    x = max(max(corners[c, 0, j] - q, q - corners[c, 1, j]), 0.0)
-                    y = max(max(corners[c + 1, 0, j] - q, q - corners[c + 1, 1, j]), 0.0)
-                    d += weights[j] * x * x
-                    e += weights[j] * y * y
+                d = _to_box(Q, i, corners, c, point, normal, curvature)
+                e = _to_box(Q, i, corners, c + 1, point, normal, curvature)
                 box = c
                 if e < d:
                     box, c, d, e = c + 1, c, e, d
@@ -227,14 +238,37 @@ def _search(
                 continue
             a, m = begin[box], end[box] - begin[box]
             for r in range(m):
-                some[r] = 0.0
-            for j in range(k):
-                q = Q[i, j]
-                for r in range(m):
-                    x = q - columns[j, a + r]
-                    some[r] += weights[j] * x * x
+                some[r] = _to_point(Q, i, columns, a + r, point, normal, curvature)
             for r in range(m):
                 if some[r] < best:
                     best, at = some[r], a + r
         squared[i], index[i] = best, order[at]
     return squared, index
+
+
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"}, inline="always")
+def _to_point(
+    Q: Any, i: int, columns: Any, r: int, point: float, normal: float, curvature: float
+) -> float:
+    x, y, z = 0.0, 0.0, 0.0
+    for j in range(3):
+        x += (Q[i, j] - columns[j, r]) ** 2
+    for j in range(3, 6):
+        y += (Q[i, j] - columns[j, r]) ** 2
+    for j in range(6, 6 + _SCALES):
+        z += (Q[i, j] - columns[j, r]) ** 2
+    return point * x + normal * y + curvature * z
+
+
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"}, inline="always")
+def _to_box(
+    Q: Any, i: int, corners: Any, c: int, point: float, normal: float, curvature: float
+) -> float:
+    x, y, z = 0.0, 0.0, 0.0
+    for j in range(3):
+        x += max(max(corners[c, 0, j] - Q[i, j], Q[i, j] - corners[c, 1, j]), 0.0) ** 2
+    for j in range(3, 6):
+        y += max(max(corners[c, 0, j] - Q[i, j], Q[i, j] - corners[c, 1, j]), 0.0) ** 2
+    for j in range(6, 6 + _SCALES):
+        z += max(max(corners[c, 0, j] - Q[i, j], Q[i, j] - corners[c, 1, j]), 0.0) ** 2
+    return point * x + normal * y + curvature * z

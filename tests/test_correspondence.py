@@ -17,7 +17,7 @@ from licp.traits import Traits
 
 STAGE = Stage(stiffness=0.05, normal_weight=0.1, curvature_weight=0.0)
 V, F = ball(3)
-NONE = np.zeros((len(V), 1))
+NONE = np.zeros((len(V), 2))
 
 
 def traits(
@@ -30,7 +30,7 @@ def traits(
 
 def matcher(mesh: Arrays, **options: object) -> Matcher:
     target = Surface(*mesh)
-    return Matcher(target, np.zeros((len(target.vertices), 1)), **options)  # type: ignore[arg-type]
+    return Matcher(target, np.zeros((len(target.vertices), 2)), **options)  # type: ignore[arg-type]
 
 
 def match(on: Matcher, stage: Stage = STAGE, labels: np.ndarray | None = None) -> Matches:
@@ -129,7 +129,7 @@ def test_matches_end_on_the_finer_surface() -> None:
     fine = Surface(1.05 * W, G)
     coarse = fine.coarsened(0.15)
     beside = KDTree(fine.vertices).query(coarse.vertices)[1]
-    on = Matcher(coarse, np.zeros((len(coarse.vertices), 1)), fine=(fine, beside))
+    on = Matcher(coarse, np.zeros((len(coarse.vertices), 2)), fine=(fine, beside))
     found = match(on, dataclasses.replace(STAGE, stiffness=0.01))
     assert np.allclose(np.linalg.norm(found.points, axis=1), 1.05, atol=3e-4)
     assert (found.state == State.MATCHED).mean() > 0.99
@@ -148,7 +148,7 @@ def test_curvature_tells_what_position_leaves_open() -> None:
     G = np.r_[np.stack([a, right, a + n], 1), np.stack([right, right + n, a + n], 1)]
     r = 1 + 0.02 * np.cos(2 * np.pi * z / 5.0)
     W = np.stack([r * np.cos(angle), r * np.sin(angle), z], 1)
-    feature = np.cos(2 * np.pi * z / 5.0)[:, None]
+    feature = np.stack([np.cos(2 * np.pi * z / 5.0), np.zeros(n * m)], 1)
     target = Surface(W, G)
     on = Matcher(target, feature)
     ridge = np.flatnonzero(row == 100)

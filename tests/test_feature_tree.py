@@ -3,21 +3,23 @@
 import numpy as np
 import pytest
 
+import licp
 from licp.feature_tree import FeatureTree, Looks
 from licp.similarity import Similarity
 from licp.threads import Crew
 
 
-def looks(count: int, seed: int, scales: int = 3) -> Looks:
+def looks(count: int, seed: int) -> Looks:
     rng = np.random.default_rng(seed)
     normals = rng.normal(size=(count, 3))
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-    return Looks(rng.normal(size=(count, 3)), normals, rng.uniform(-1, 1, (count, scales)))
+    return Looks(rng.normal(size=(count, 3)), normals, rng.uniform(-1, 1, (count, 2)))
 
 
-def brute(queries: Looks, points: Looks, *weights: float) -> np.ndarray:
+def brute(queries: Looks, points: Looks, normal: float, curvature: float) -> np.ndarray:
     gap = queries.rows[:, None] - points.rows
-    distances: np.ndarray = np.sqrt(gap**2 @ points.weights(1.0, *weights))
+    weights = np.repeat([1.0, normal**2, curvature**2], [3, 3, 2])
+    distances: np.ndarray = np.sqrt(gap**2 @ weights)
     return distances
 
 
@@ -60,6 +62,14 @@ def test_halving_boxes_does_not_run_deep() -> None:
     """Points that crowd towards one corner cut off one at a time."""
     x = np.zeros((1000, 3))
     x[:, 0] = 2.0 ** -np.arange(1000)
-    crowded = Looks(x, np.zeros((1000, 3)), np.zeros((1000, 1)))
+    crowded = Looks(x, np.zeros((1000, 3)), np.zeros((1000, 2)))
     index = FeatureTree(crowded).nearest(crowded)[1]
     assert np.array_equal(x[index], x) or np.abs(x[index] - x).max() < 1e-160
+
+
+def test_looks_that_kernels_cannot_compare_are_refused() -> None:
+    good = looks(4, 7)
+    with pytest.raises(licp.InputError, match="looks"):
+        Looks(good.points, good.normals, np.zeros((4, 3)))
+    with pytest.raises(licp.InputError, match="looks"):
+        Looks(good.points, good.normals[:3], good.curvature)
