@@ -90,7 +90,7 @@ class Matches:
 class Matcher:
     """Finds matches on one scan.
 
-    The search is in feature space: (position, normal, curvature at several scales), weighted by
+    The search is in feature space: (position, normal, curvature at two scales), weighted by
     the stage, so that what tells tangential position leads while positions do not mean much yet.
     The foot is then the exact closest point on the triangles around the vertex that was found,
     moved towards the point of them that is closest in position and normal.
