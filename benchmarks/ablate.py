@@ -172,7 +172,7 @@ VARIANTS = (
     ),
     Variant("taking apart what crosses", "it stays", replaced=_TANGLED),
     Variant(
-        "doubt where it still crosses", "none", replaced=_constant("licp.morph._DOUBTS", 0)
+        "doubt where it ran through itself", "none", replaced=_constant("licp.morph._DOUBTS", 0)
     ),
     Variant("pose refined by features", "0 steps", replaced=_STAY),
     Variant("pose refined by a first bending", "none", replaced=_BEND),
