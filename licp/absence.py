@@ -23,7 +23,8 @@ Bools = NDArray[np.bool_]
 # Curvature, of 1 at most, that is noise on flat skin.
 _NOISE = 0.05
 # Who was tangled and lacks this part of its curvature was crushed, even where skins that met could
-# be pushed apart: half of the vertices of ears under hair, 1 % of those of lips that are there.
+# be pushed apart: four fifths of such vertices at ears under hair or cut off, 0 to 15 % at lips
+# that are there.
 _BARE = 0.3
 # Part of all vertices that may be so by chance: up to 0.5 % are in heads that show everything, 1 to
 # 8 % where ears or lips are missing or an open mouth is lost.
@@ -87,9 +88,9 @@ def lacking_curvature(features: Floats, found: Floats) -> Floats:
 def lacking(features: Floats, found: Floats, seen: Bools, heat: HeatCurvature) -> Floats:
     """Part of its curvature that the scan does not show around each vertex, (n,).
 
-    Averaged over the widest scale of the features (12 mm of 400).  With a scan that shows all, 1 %
-    of the vertices of a head lack 0.2 to 0.3, those of an ear at most 0.17; ears under hair lack
-    0.5, where there are none at all 0.6.
+    Averaged over the widest scale of the features (12 mm of 400).  With a scan that shows all, 0.5
+    to 3 % of the vertices of a head lack 0.3 and more, and half of those of an ear 0.15; where ears
+    are cut off or under hair, half of theirs lack 0.6.
 
     Parameters
     ----------
