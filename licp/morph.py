@@ -501,7 +501,9 @@ class Morpher:
             while (len(doubt.left) or doubt.crushed) and not bent.shape.stopped:
                 part = template.absent(doubt, share)
                 doubted, more = absent | part, np.count_nonzero(part & ~absent)
-                if not 0 < more <= _WORTH * len(doubt.seeds) or np.array_equal(doubted, failed):
+                # No more than all that is wrong can be won.
+                hope = min(len(doubt.seeds), _wrong(bent, doubt))
+                if not 0 < more <= _WORTH * hope or np.array_equal(doubted, failed):
                     break
                 if passes == _DOUBTS or np.count_nonzero(doubted) > 0.5 * np.count_nonzero(free):
                     break
