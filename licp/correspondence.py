@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from licp.closest import leaning_feet
 from licp.feature_tree import FeatureTree, Looks
-from licp.geometry import all_of
+from licp.geometry import all_of, any_of
 from licp.schedule import Stage
 from licp.similarity import Similarity
 from licp.surface import Surface
@@ -261,7 +261,7 @@ class StageMatcher:
         gates = stage.distance_gate, stage.normal_gate, _INSIDE
         state = _states(vertices, normals, points, facing, on_border, traits.reach, *gates)
         if scan.ignored is not None:
-            hit = (scan.ignored[target.faces[face]] & (barycentric > 0)).any(1)
+            hit = any_of(scan.ignored[target.faces[face]] & (barycentric > 0))
             state[hit] = State.MASKED
         state[nowhere] = State.REGION
         return Matches(points, facing, state)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from licp.errors import LandmarkError
+from licp.geometry import any_of
 from licp.mesh import Mesh
 
 __all__ = ["BoundLandmarks", "Landmarks", "as_landmarks"]
@@ -98,7 +99,7 @@ class Landmarks:
         corners = index[corners]
         corners = np.where(corners < 0, -1, body[corners])
         use = confidence > 0
-        lost = np.flatnonzero(use & ((corners < 0) & (weights > 0)).any(1))
+        lost = np.flatnonzero(use & any_of((corners < 0) & (weights > 0)))
         if len(lost):
             raise LandmarkError(
                 f"{len(lost)} landmarks (first: landmark {lost[0]}) lie on vertices that no face "

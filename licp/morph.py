@@ -657,11 +657,6 @@ class _Bent:
     vertices: Floats
     untangled: Untangled
 
-    @property
-    def faults(self) -> int:
-        """Faces that turned over and pairs that run through each other."""
-        return self.untangled.faults.number
-
 
 @dataclass(frozen=True, eq=False)
 class _Shape:
@@ -677,7 +672,7 @@ class _Shape:
 
 def _wrong(bent: _Bent, doubt: Doubt) -> int:
     """What is wrong with a fit: faults, and vertices that were crushed without leaving any."""
-    return bent.faults + doubt.crushed
+    return bent.untangled.faults.number + doubt.crushed
 
 
 def _territory(

@@ -19,6 +19,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from licp.errors import MeshFileError
+from licp.geometry import any_of
 from licp.mesh import Mesh, fan_rows
 
 __all__ = ["decode_obj", "decode_obj_vertices", "encode_obj"]
@@ -75,7 +76,7 @@ def decode_obj(data: bytes, path: Path) -> Mesh:
     ti[ti >= len(vt)] = -1
     if (ti >= 0).any():
         uv_rows = np.append(ti, -1)[rows]
-        uv_rows[(uv_rows[:, :3] < 0).any(1)] = -1
+        uv_rows[any_of(uv_rows[:, :3] < 0)] = -1
         if (uv_rows >= 0).any():
             extra.update(uv=vt, uv_faces=uv_rows)
     if not np.isnan(v[:, 3:6]).any():

@@ -219,11 +219,11 @@ class PreparedTemplate:
             smooth scan lacks something everywhere.
         """
         free, faces = self.pyramid.finest.traits.free, self.pyramid.finest.faces
-        absent = absent_parts(doubt.lacks, faces, doubt.seeds, share) & free
-        while 2 * np.count_nonzero(absent) > np.count_nonzero(free):
-            share += _STRICTER
+        while True:
             absent = absent_parts(doubt.lacks, faces, doubt.seeds, share) & free
-        return absent
+            if 2 * np.count_nonzero(absent) <= np.count_nonzero(free):
+                return absent
+            share += _STRICTER
 
     def _follower_weights(self, part: Ints) -> list[tuple[Ints, Floats]]:
         """Vertices outside the body, by component, with what they follow."""

@@ -85,9 +85,13 @@ def untangled(
     -------
     Untangled
     """
+
+    def added(found: Ints) -> Ints:
+        pairs = _added(found, known)
+        return pairs[all_of(bends[pairs])]
+
     found = self_intersections(fit.vertices, fit.faces, fit.triangles, crew)
-    pairs = _added(found, known)
-    pairs = pairs[all_of(bends[pairs])]
+    pairs = added(found)
     faces, place = fit.faces[bends], np.cumsum(bends) - 1
     best = fit
     if len(pairs):
@@ -100,9 +104,7 @@ def untangled(
         flipped = flipped_faces(rest, best.vertices, fit.faces)
     left = crossings()
     faults = Faults(len(known), len(left), int(flipped.sum()))
-    tangled = _added(left, known)
-    tangled = tangled[all_of(bends[tangled])]
-    still = np.unique(np.r_[tangled.ravel(), np.flatnonzero(flipped)])
+    still = np.unique(np.r_[added(left).ravel(), np.flatnonzero(flipped)])
     return Untangled(best, faults, np.unique(pairs), still)
 
 

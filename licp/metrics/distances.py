@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from licp.closest import TriangleTree
 from licp.errors import InputError
-from licp.geometry import face_normals_areas
+from licp.geometry import all_of, face_normals_areas
 from licp.landmarks import Landmarks, as_landmarks
 from licp.mesh import Mesh, as_mesh
 from licp.quality import Distances, surface_distances
@@ -91,7 +91,7 @@ def region_faces(mesh: Mesh, region: ArrayLike, name: str = "region") -> Ints:
         )
     inside = np.zeros(len(mesh.vertices), bool)
     inside[ids] = True
-    rows = np.flatnonzero(inside[mesh.faces].all(1))
+    rows = np.flatnonzero(all_of(inside[mesh.faces]))
     if not len(rows):
         raise InputError(f"{name}: no face has all its corners in the region")
     return rows
@@ -152,7 +152,7 @@ def region_distances(
         inside = np.zeros(len(mesh.faces), bool)
         inside[part] = True
         forth, seen = _one_way(mesh, inside, target, scan_tree, size)
-        back, _ = _one_way(target, np.asarray(inside[over].all(1)), mesh, tree, size)
+        back, _ = _one_way(target, all_of(inside[over]), mesh, tree, size)
         found[name] = RegionDistances(forth, back, seen)
     return found
 
