@@ -314,7 +314,7 @@ class Morpher:
         pose = _start(start, marks)
         with one_blas_thread, Crew(workers) as crew:
             # Needed last.
-            tree = crew.begin(lambda: ready.full.triangles)
+            measurable = crew.begin(lambda: (ready.full.triangles, ready.full.normals))
             if pose == "landmarks":
                 assert marks is not None
                 poses = [landmark_pose(template, marks, rigid)]
@@ -349,7 +349,7 @@ class Morpher:
             watch.lap("deform")
 
             told = crew.begin(template.told, fit, bent.matches, absent, pose.scale)
-            tree()
+            measurable()
             quality = assess_surfaces(
                 template.before, fit.moved(pose), ready.full, bent.untangled.faults, crew
             )

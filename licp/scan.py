@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from licp.alignment import Cloud
 from licp.coarsening import thinned
+from licp.fairing import faired
 from licp.mesh import as_mesh
 from licp.repair import RepairReport, clean_scan
 from licp.similarity import Similarity
@@ -27,7 +28,7 @@ _TOO_SPARSE = 1.3
 
 
 class PreparedScan:
-    """A scan that is checked, repaired and thinned.  Immutable.
+    """A scan that is checked, repaired, faired and thinned.  Immutable.
 
     Parameters
     ----------
@@ -43,10 +44,12 @@ class PreparedScan:
     report : RepairReport
     full : Surface
         Repaired, in the frame of the scan.
+    fair : Surface
+        The same without the noise of single vertices: what a template is morphed to.
     sparse : Surface
         The same, thinned for searching.
     kept : (c,) int64 or None
-        Vertices of ``full`` that are those of ``sparse``; None if the two are one.
+        Vertices of ``fair`` that are those of ``sparse``; None if the two are one.
     seconds : float
         Wall clock that all this took.
 
@@ -71,10 +74,12 @@ class PreparedScan:
         self.source: Ints = clean.source
         self.report: RepairReport = clean.report
         self.full = Surface(clean.vertices, clean.faces)
-        self.sparse, self.kept = thinned(self.full, _SPACING * self.full.size)
+        _ = self.full.at_border, self.full.neighbours
+        self.fair = faired(self.full)
+        self.sparse, self.kept = thinned(self.fair, _SPACING * self.fair.size)
         _made_ready(self.sparse)
         if self.kept is not None:
-            _ = self.full.border, self.full.at_border, self.full.neighbours, self.full.incidence
+            _ = self.fair.border, self.fair.at_border, self.fair.neighbours, self.fair.incidence
         self.seconds = time.perf_counter() - begun
 
     @classmethod
@@ -99,15 +104,15 @@ class PreparedScan:
         -------
         target : Surface
         fine : tuple or None
-            The full scan in the same frame and the vertices of it that are those of the target;
+            The whole scan in the same frame and the vertices of it that are those of the target;
             None if the two are one.
         """
         target, kept = self.sparse, self.kept
         if kept is not None and target.spacing > _TOO_SPARSE * _SPACING * pose.scale:
-            target, kept = thinned(self.full, _SPACING * pose.scale)
+            target, kept = thinned(self.fair, _SPACING * pose.scale)
             _made_ready(target)
         back = pose.inverse()
-        fine = None if kept is None else (self.full.moved(back), kept)
+        fine = None if kept is None else (self.fair.moved(back), kept)
         return target.moved(back), fine
 
 

@@ -41,9 +41,8 @@ class Surface:
 
     Attributes
     ----------
-    vertices, normals : (n, 3) float64
+    vertices : (n, 3) float64
     faces : (m, 3) int64
-    at_border : (n,) bool
 
     Examples
     --------
@@ -57,7 +56,11 @@ class Surface:
     def __init__(self, vertices: Floats, faces: Ints) -> None:
         self.vertices = vertices
         self.faces = faces
-        self.normals = vertex_normals(vertices, faces)
+
+    @cached_property
+    def normals(self) -> Floats:
+        """Unit normals of the vertices, (n, 3)."""
+        return vertex_normals(self.vertices, self.faces)
 
     @cached_property
     def areas(self) -> Floats:

@@ -21,14 +21,14 @@ def test_a_dense_scan_is_thinned_to_a_share_of_its_size() -> None:
     scan = PreparedScan(bowl())
     assert scan.kept is not None and len(scan.kept) < len(scan.source) / 1.5
     assert 0.9 < scan.sparse.spacing / (0.0065 * scan.full.size) < 1.3
-    assert np.array_equal(scan.sparse.vertices, scan.full.vertices[scan.kept])
+    assert np.array_equal(scan.sparse.vertices, scan.fair.vertices[scan.kept])
     unit = PreparedScan((bowl()[0] * 0.001, bowl()[1]))
     assert abs(len(unit.kept) - len(scan.kept)) < 0.01 * len(scan.kept)
 
 
 def test_a_sparse_scan_is_its_own_target() -> None:
     scan = PreparedScan(bowl(4))
-    assert scan.kept is None and scan.sparse is scan.full
+    assert scan.kept is None and scan.sparse is scan.fair is scan.full
     target, fine = scan.seen_from(Similarity(2.0, np.eye(3), np.ones(3)))
     assert fine is None
     assert np.allclose(target.vertices, (scan.full.vertices - 1) / 2)
