@@ -138,7 +138,7 @@ _STAY: dict[str, Replacement] = {
     "licp.posing.refine_alignment": lambda f: lambda *a, **k: f(*a, **k | {"steps": 0})
 }
 _BEND: dict[str, Replacement] = {
-    "licp.morph.Morpher._bend_roughly": lambda _: lambda self, *_: None
+    "licp.morph.bend_roughly": lambda _: lambda *_: None
 }
 _TANGLED: dict[str, Replacement] = {
     "licp.untangle.untangle": lambda _: lambda rest, vertices, *_: vertices,
@@ -172,7 +172,7 @@ VARIANTS = (
     ),
     Variant("taking apart what crosses", "it stays", replaced=_TANGLED),
     Variant(
-        "doubt where it ran through itself", "none", replaced=_constant("licp.morph._DOUBTS", 0)
+        "doubt where it ran through itself", "none", replaced=_constant("licp.doubting._DOUBTS", 0)
     ),
     Variant("pose refined by features", "0 steps", replaced=_STAY),
     Variant("pose refined by a first bending", "none", replaced=_BEND),

@@ -205,7 +205,7 @@ def recorded(template: Surface, scan: Surface, threads: int) -> list[System]:
             found.append(System(self.system, self.run, copy.deepcopy(arguments)))
             return super().solve(*given, **more)
 
-    with patch("licp.morph.ElasticSolver", Recorder):
+    with patch("licp.icp.ElasticSolver", Recorder):
         licp.Morpher(template).morph(scan, threads=threads)
     return found
 
