@@ -152,6 +152,10 @@ def _constant(name: str, value: float) -> dict[str, Replacement]:
 
 DEFAULT = Variant("default", "")
 VARIANTS = (
+    Variant(
+        "scans without noise of single vertices", "as they are",
+        replaced={"licp.scan.faired": lambda _: lambda surface: surface},
+    ),
     Variant("curvature in the search", "`curvature_weight=0`", _each(curvature_weight=0.0)),
     Variant("normals in the search", "`normal_weight=0`", _each(normal_weight=0.0)),
     Variant("annealed search weights", "their geometric middle throughout", _fixed),

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from licp.errors import LicpError, MeshFileError, OutputError
+from licp.errors import LicpError, MeshError, MeshFileError, OutputError
 from licp.mesh import Mesh
 from licp.obj import decode_obj, encode_obj
 from licp.ply import decode_ply, encode_ply
 
-__all__ = ["check_output", "load_mesh", "save_mesh", "write_file"]
+__all__ = ["as_mesh", "check_output", "load_mesh", "save_mesh", "write_file"]
 
 
 def load_mesh(path: str | os.PathLike[str]) -> Mesh:
@@ -57,6 +57,40 @@ def load_mesh(path: str | os.PathLike[str]) -> Mesh:
         return _load_trimesh(path)
     except OSError as error:
         raise MeshFileError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def as_mesh(obj: Any, what: str = "mesh") -> Mesh:
+    """Turn anything that stands for a mesh into a :class:`Mesh`.
+
+    Parameters
+    ----------
+    obj : Mesh, path, trimesh.Trimesh or pair (vertices, faces)
+        Vertices (n, 3); faces (m, 3), or (m, 4) with quads. Never modified.
+    what : str
+        What error messages call it.
+
+    Raises
+    ------
+    MeshError, MeshFileError
+
+    Examples
+    --------
+    >>> as_mesh(([[0, 0, 0], [1, 0, 0], [0, 1, 0]], [[0, 1, 2]]), "template")
+    <Mesh 'template': 3 vertices, 1 triangles>
+    """
+    if isinstance(obj, Mesh):
+        return obj
+    if isinstance(obj, (str, os.PathLike)):
+        return load_mesh(obj)
+    if isinstance(obj, (tuple, list)) and len(obj) == 2:
+        return Mesh(obj[0], obj[1], name=what)
+    if hasattr(obj, "vertices") and hasattr(obj, "faces"):
+        return Mesh.from_trimesh(obj, name=what)
+    raise MeshError(
+        f"{what}: cannot use {_describe(obj)} as a mesh; pass a file path, a licp Mesh, a "
+        "trimesh.Trimesh (of a Scene: scene.to_mesh()) or a pair (vertices (n, 3), "
+        "faces (m, 3) or (m, 4))"
+    )
 
 
 def save_mesh(path: str | os.PathLike[str], mesh: Mesh) -> Path:
@@ -210,3 +244,11 @@ _ENCODERS: dict[str, Callable[[Mesh, Path], dict[Path, bytes]]] = {
     ".ply": lambda mesh, path: {path: encode_ply(mesh)},
     ".glb": _encode_glb,
 }
+
+
+def _describe(obj: Any) -> str:
+    if isinstance(obj, np.ndarray):
+        return f"an array of shape {obj.shape}"
+    if isinstance(obj, (tuple, list)):
+        return f"a {type(obj).__name__} of length {len(obj)}"
+    return f"{type(obj).__module__}.{type(obj).__qualname__}"

@@ -16,7 +16,7 @@ from licp.geometry import all_of, any_of
 if TYPE_CHECKING:
     import trimesh
 
-__all__ = ["Mesh", "as_mesh"]
+__all__ = ["Mesh"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -284,50 +284,6 @@ class Mesh:
             path = Path(getattr(image, "filename", None) or "")
             extra.update(uv=visual.uv, uv_faces=faces, texture=path if path.is_file() else image)
         return cls(mesh.vertices, faces, name=name, **extra)
-
-
-def as_mesh(obj: Any, what: str = "mesh") -> Mesh:
-    """Turn anything that stands for a mesh into a :class:`Mesh`.
-
-    Parameters
-    ----------
-    obj : Mesh, path, trimesh.Trimesh or pair (vertices, faces)
-        Vertices (n, 3); faces (m, 3), or (m, 4) with quads. Never modified.
-    what : str
-        What error messages call it.
-
-    Raises
-    ------
-    MeshError, MeshFileError
-
-    Examples
-    --------
-    >>> as_mesh(([[0, 0, 0], [1, 0, 0], [0, 1, 0]], [[0, 1, 2]]), "template")
-    <Mesh 'template': 3 vertices, 1 triangles>
-    """
-    if isinstance(obj, Mesh):
-        return obj
-    if isinstance(obj, (str, os.PathLike)):
-        from licp.io import load_mesh  # a file needs the readers, which build on this module
-
-        return load_mesh(obj)
-    if isinstance(obj, (tuple, list)) and len(obj) == 2:
-        return Mesh(obj[0], obj[1], name=what)
-    if hasattr(obj, "vertices") and hasattr(obj, "faces"):
-        return Mesh.from_trimesh(obj, name=what)
-    raise MeshError(
-        f"{what}: cannot use {_describe(obj)} as a mesh; pass a file path, a licp Mesh, a "
-        "trimesh.Trimesh (of a Scene: scene.to_mesh()) or a pair (vertices (n, 3), "
-        "faces (m, 3) or (m, 4))"
-    )
-
-
-def _describe(obj: Any) -> str:
-    if isinstance(obj, np.ndarray):
-        return f"an array of shape {obj.shape}"
-    if isinstance(obj, (tuple, list)):
-        return f"a {type(obj).__name__} of length {len(obj)}"
-    return f"{type(obj).__module__}.{type(obj).__qualname__}"
 
 
 def _frozen(a: NDArray[Any]) -> NDArray[Any]:

@@ -14,8 +14,8 @@ from licp.correspondence import Matcher
 from licp.doubting import bend_doubting
 from licp.errors import InputError
 from licp.icp import Encounter, Iteration, Watch
+from licp.io import as_mesh
 from licp.landmarks import BoundLandmarks, as_landmarks
-from licp.mesh import as_mesh
 from licp.posing import landmark_pose, searched_poses, settled_pose
 from licp.quality import assess_surfaces
 from licp.regions import Regions

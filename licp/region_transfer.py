@@ -6,7 +6,7 @@ import numpy as np
 
 from licp.errors import InputError
 from licp.geometry import vertex_normals
-from licp.mesh import as_mesh
+from licp.io import as_mesh
 from licp.morph import morph
 from licp.regions import Regions
 from licp.surface import Surface

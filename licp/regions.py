@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from licp.errors import InputError, OutputError
-from licp.io import write_file
-from licp.mesh import as_mesh
+from licp.io import as_mesh, write_file
 
 __all__ = ["Regions"]
 

@@ -18,8 +18,8 @@ from licp.closest import TriangleTree
 from licp.correspondence import State
 from licp.errors import InputError, OutputError
 from licp.geometry import vertex_normals
-from licp.io import write_file
-from licp.mesh import Mesh, as_mesh
+from licp.io import as_mesh, write_file
+from licp.mesh import Mesh
 from licp.result import MorphResult
 
 __all__ = ["Frame", "View", "draw", "figure_fit", "view_axes"]

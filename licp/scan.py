@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from licp.alignment import Cloud
 from licp.coarsening import thinned
 from licp.fairing import faired
-from licp.mesh import as_mesh
+from licp.io import as_mesh
 from licp.repair import RepairReport, clean_scan
 from licp.similarity import Similarity
 from licp.surface import Surface

@@ -6,7 +6,8 @@ import pytest
 import trimesh
 
 from licp.errors import MeshError
-from licp.mesh import Mesh, as_mesh, fan_rows
+from licp.io import as_mesh
+from licp.mesh import Mesh, fan_rows
 
 SQUARE = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], float)
 TWO = np.array([[0, 1, 2], [0, 2, 3]])

@@ -12,7 +12,8 @@ import numpy as np
 
 from licp.batch.dispatch import Failure, dispatch, open_executor
 from licp.errors import InputError
-from licp.mesh import Mesh, as_mesh
+from licp.io import as_mesh
+from licp.mesh import Mesh
 from licp.morph import Morpher
 from licp.result import MorphResult
 

@@ -10,8 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 from licp.closest import TriangleTree
 from licp.errors import InputError
 from licp.geometry import all_of, face_normals_areas
+from licp.io import as_mesh
 from licp.landmarks import Landmarks, as_landmarks
-from licp.mesh import Mesh, as_mesh
+from licp.mesh import Mesh
 from licp.quality import Distances, surface_distances
 
 __all__ = ["RegionDistances", "landmark_errors", "region_distances", "region_faces"]

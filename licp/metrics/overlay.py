@@ -17,8 +17,8 @@ from scipy.spatial import KDTree
 
 from licp.errors import InputError, OutputError
 from licp.geometry import face_normals_areas, vertex_normals
-from licp.io import write_file
-from licp.mesh import Mesh, as_mesh
+from licp.io import as_mesh, write_file
+from licp.mesh import Mesh
 from licp.metrics.agreement import Agreement
 from licp.render import Frame, View, draw, view_axes
 

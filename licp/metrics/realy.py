@@ -24,8 +24,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from licp.closest import TriangleTree
 from licp.errors import InputError, LandmarkError
+from licp.io import as_mesh
 from licp.landmarks import Landmarks
-from licp.mesh import Mesh, as_mesh
+from licp.mesh import Mesh
 from licp.morph import Morpher
 from licp.similarity import Similarity, fit_similarity
 
