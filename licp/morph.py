@@ -257,7 +257,7 @@ class Morpher:
         pose = _start(start, marks)
         with one_blas_thread, Crew(workers) as crew:
             # Needed last.
-            measurable = crew.begin(lambda: (ready.full.triangles, ready.full.normals))
+            tree = crew.begin(lambda: ready.full.triangles)
             if pose == "landmarks":
                 assert marks is not None
                 poses = [landmark_pose(template, marks, rigid)]
@@ -298,7 +298,7 @@ class Morpher:
             watch.lap("deform")
 
             told = crew.begin(template.told, fit, bent.matches, absent, pose.scale)
-            measurable()
+            tree()
             quality = assess_surfaces(
                 template.before, fit.moved(pose), ready.full, bent.untangled.faults, crew
             )

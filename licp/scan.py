@@ -43,7 +43,7 @@ class PreparedScan:
         Those of them that are left, in the order of ``full``.
     report : RepairReport
     full : Surface
-        Repaired, in the frame of the scan.
+        Repaired, in the frame of the scan, with the normals of ``fair``.
     fair : Surface
         The same without the noise of single vertices: what a template is morphed to.
     sparse : Surface
@@ -76,6 +76,8 @@ class PreparedScan:
         self.full = Surface(clean.vertices, clean.faces)
         _ = self.full.at_border, self.full.neighbours
         self.fair = faired(self.full)
+        # Distances are measured to the scan as it is; which way it faces, noise cannot tell.
+        self.full.normals = self.fair.normals
         self.sparse, self.kept = thinned(self.fair, _SPACING * self.fair.size)
         _made_ready(self.sparse)
         if self.kept is not None:
