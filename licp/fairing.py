@@ -37,6 +37,11 @@ def faired(surface: Surface) -> Surface:
     surface : Surface
         Any unit.
 
+    Returns
+    -------
+    Surface
+        The same faces, vertices elsewhere.
+
     Examples
     --------
     >>> import trimesh

@@ -1,8 +1,10 @@
 """Regions of one template on another."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from licp.errors import InputError
 from licp.geometry import vertex_normals
@@ -18,7 +20,9 @@ __all__ = ["transfer_regions"]
 _REACH = 0.02
 
 
-def transfer_regions(regions: Regions, template: Any, other: Any, **options: Any) -> Regions:
+def transfer_regions(
+    regions: Mapping[str, ArrayLike], template: Any, other: Any, **options: Any
+) -> Regions:
     """Find the regions of a template on another one.
 
     The template is morphed to the other one, whose vertices take the regions of the closest point:
@@ -27,7 +31,7 @@ def transfer_regions(regions: Regions, template: Any, other: Any, **options: Any
 
     Parameters
     ----------
-    regions : Regions
+    regions : Regions or mapping of str to (k,) int
         Of the template.
     template, other : path, trimesh.Trimesh, (vertices, faces) or Mesh
         Any unit and pose.
@@ -51,6 +55,8 @@ def transfer_regions(regions: Regions, template: Any, other: Any, **options: Any
     True
     """
     of, to = as_mesh(template, "template"), as_mesh(other, "other template")
+    if not isinstance(regions, Regions):
+        regions = Regions(regions, len(of.vertices))
     if len(of.vertices) != regions.count:
         raise InputError(
             f"{of.name} has {len(of.vertices)} vertices, but these regions are of a template of "

@@ -82,6 +82,17 @@ def test_transfer_finds_the_same_places_on_another_mesh() -> None:
         assert len(ours & true) > 0.75 * len(ours | true), name
 
 
+def test_transfer_takes_a_mapping_as_morphers_do() -> None:
+    ball = trimesh.creation.icosphere(3)
+    top = {"top": np.flatnonzero(ball.vertices[:, 2] > 0.5)}
+    fine = trimesh.creation.icosphere(4)
+    found = transfer(top, ball, fine, start=np.eye(4))
+    same = transfer(Regions(top, len(ball.vertices)), ball, fine, start=np.eye(4))
+    assert np.array_equal(found["top"], same["top"])
+    with pytest.raises(InputError):
+        transfer({"top": [len(ball.vertices)]}, ball, fine)
+
+
 def test_transfer_says_what_does_not_fit() -> None:
     with pytest.raises(InputError, match="but these regions are of a template of"):
         transfer(regions(), trimesh.creation.icosphere(2), arrays())
