@@ -74,14 +74,14 @@ class PreparedScan:
         self.source: Ints = clean.source
         self.report: RepairReport = clean.report
         self.full = Surface(clean.vertices, clean.faces)
-        _ = self.full.at_border, self.full.neighbours
+        _ = self.full.border  # found once for both
         self.fair = faired(self.full)
         # Distances are measured to the scan as it is; which way it faces, noise cannot tell.
         self.full.normals = self.fair.normals
         self.sparse, self.kept = thinned(self.fair, _SPACING * self.fair.size)
         _made_ready(self.sparse)
         if self.kept is not None:
-            _ = self.fair.border, self.fair.at_border, self.fair.neighbours, self.fair.incidence
+            _ = self.fair.incidence
         self.seconds = time.perf_counter() - begun
 
     @classmethod
