@@ -267,6 +267,55 @@ def test_the_order_of_vertices_does_not_matter() -> None:
     assert np.array_equal((a.index < 0)[order], b.index < 0)
 
 
+def coned(V: np.ndarray, tips: np.ndarray, height: float, radius: float) -> np.ndarray:
+    """How far cones would raise the vertices of a unit ball, (n,)."""
+    d = np.linalg.norm(V[:, None] - V[tips], axis=2)
+    return height * np.maximum(1 - d / radius, 0).max(1)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1e3])
+@pytest.mark.parametrize("divisions", [5, 6, 7])
+def test_spikes_many_edges_wide_go_down_to_their_feet(divisions: int, scale: float) -> None:
+    V, F = ball(divisions)
+    edge = np.linalg.norm(V[F[:, 0]] - V[F[:, 1]], axis=1).mean()
+    rng = np.random.default_rng(1)
+    tips = np.array([5, 900, 2000, 9000])
+    up = coned(V, tips, 0.2, 0.045)
+    noisy = V + rng.normal(0, 0.05 * edge, V.shape)
+    mesh = clean_scan(scale * noisy * (1 + up[:, None]), F)
+    gone = mesh.index < 0
+    assert gone[tips].all() and gone[up > 0.02].mean() > 0.98
+    assert coned(V, tips, 1.0, 0.045 + 1.5 * edge)[gone].min() > 0
+    assert mesh.report.components == 1
+
+
+@pytest.mark.parametrize("noise", [0.25, 0.5, 1.0])
+def test_noise_is_no_spike(noise: float) -> None:
+    V, F = ball(6)
+    edge = np.linalg.norm(V[F[:, 0]] - V[F[:, 1]], axis=1).mean()
+    V = V + np.random.default_rng(2).normal(0, noise * edge, V.shape)
+    assert clean_scan(V, F).report.spike_vertices < 2e-3 * len(V)
+
+
+def test_bumps_as_high_as_wide_stay() -> None:
+    V, F = ball(6)
+    tips = np.array([5, 900, 2000])
+    for high in (0.06, 0.12):
+        up = coned(V, tips, high, 1.1 * high)
+        assert clean_scan(V * (1 + up[:, None]), F).report.spike_vertices == 0
+
+
+def test_many_spikes_on_a_fine_mesh_go_and_the_shape_of_a_coarse_one_stays() -> None:
+    V, F = ball(6)
+    tips = np.arange(0, len(V), 900)
+    up = coned(V, tips, 0.2, 0.045)
+    mesh = clean_scan(V * (1 + up[:, None]), F)
+    assert (mesh.index < 0).mean() > 0.02 and (mesh.index[tips] < 0).all()
+    V, F = ball(3)
+    V = V * (1 + 0.5 * (np.arange(len(V)) % 20 == 0))[:, None]
+    assert clean_scan(V, F).report.spike_vertices == 0
+
+
 def test_sharp_and_thin_shapes_have_no_spikes() -> None:
     box = trimesh.creation.box().subdivide().subdivide().subdivide()
     plate = trimesh.creation.box((1, 1, 0.02)).subdivide().subdivide().subdivide().subdivide()
