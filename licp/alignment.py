@@ -454,7 +454,13 @@ def refine_alignment(
     return move
 
 
-def agreement(looks: Looks, target: Looks, tree: FeatureTree, crew: Crew = ALONE) -> float:
+def agreement(
+    looks: Looks,
+    target: Looks,
+    tree: FeatureTree,
+    usable: NDArray[np.bool_] | None = None,
+    crew: Crew = ALONE,
+) -> float:
     """How well template and scan explain each other where they are, 0 to 2.
 
     Parameters
@@ -463,11 +469,13 @@ def agreement(looks: Looks, target: Looks, tree: FeatureTree, crew: Crew = ALONE
         Of the template, as in :func:`refine_alignment`, and of the scan.
     tree : FeatureTree
         Of ``target``.
+    usable : (s,) bool, optional
+        Which of ``target`` count; all if not given.
     crew : Crew
         Who shares the search.
     """
-    count = len(target.points)
-    some = even_subset(target.points, np.ones(count), len(looks.points))
-    forth = tree.nearest(looks, *_LIKENESS, crew)[0]
+    counts = np.ones(len(target.points)) if usable is None else usable.astype(np.float64)
+    some = even_subset(target.points, counts, len(looks.points))
+    forth, at = tree.nearest(looks, *_LIKENESS, crew)
     back = FeatureTree(looks).nearest(target.some(some), *_LIKENESS, crew)[0]
-    return float(_belief(forth, _LIKE).mean() + _belief(back, _LIKE).mean())
+    return float((counts[at] * _belief(forth, _LIKE)).mean() + _belief(back, _LIKE).mean())

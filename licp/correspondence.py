@@ -26,7 +26,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Feet = tuple[Ints, Floats, Floats, Floats]
-Ends = tuple[Ints, Floats, Floats, Floats, Bools]
+Ends = tuple[Floats, Floats, Bools, Bools]
 
 
 # Stiffness length below which matches end on the full scan where the search is on a thinner one:
@@ -104,8 +104,8 @@ class Matcher:
     fine : (Surface, (s,) int64), optional
         The full scan, on which matches of soft stages end, if ``target`` is a coarser one, and its
         vertex near each one of ``target``.
-    ignored : (s,) bool, optional
-        Scan vertices that must not pull.
+    ignored : bool, optional
+        Vertices of the scan that must not pull: of the full one, if there is one.
     labels : (s,) int, optional
         Regions of the scan vertices.
     crew : Crew
@@ -124,7 +124,8 @@ class Matcher:
     ) -> None:
         self.target = target
         self.fine = fine
-        self.ignored = ignored
+        self.ignored = ignored if ignored is None or fine is None else ignored[fine[1]]
+        self.fine_ignored = ignored
         self.labels = labels
         self.crew = crew
         self.looks = Looks(target.vertices, target.normals, features)
@@ -209,7 +210,10 @@ class StageMatcher:
         return leaning_feet(vertices, normals, near, *surface, *target.fans, lean)
 
     def _ends(self, vertices: Floats, normals: Floats, near: Ints) -> Ends:
-        """Feet on the scan, and whether they lie on its border or come from beyond it."""
+        """Feet on the scan, which way it faces there, and which gates of the scan they fail.
+
+        These are its border, on which they lie or from beyond which they come, and what is ignored.
+        """
         scan, target = self._scan, self._scan.target
         face, barycentric, points, facing = self._feet(vertices, normals, near)
         # Beyond the rim of a scan the search in feature space finds something inside that looks
@@ -230,7 +234,9 @@ class StageMatcher:
             on_border = fine.border.holds(fine_face, fine_barycentric)
             beyond = walk_nearest(vertices, at, fine.vertices, fine.neighbours)
             on_border |= fine.at_border[beyond]
-        return face, barycentric, points, facing, on_border
+            ignored = _touch(scan.fine_ignored, fine, fine_face, fine_barycentric)
+            return points, facing, on_border, ignored
+        return points, facing, on_border, _touch(scan.ignored, target, face, barycentric)
 
     def match(
         self,
@@ -250,21 +256,25 @@ class StageMatcher:
         territory : Territory, optional
             What the vertices may match; anything if not given.
         """
-        scan, stage, target = self._scan, self.stage, self._scan.target
+        scan, stage = self._scan, self.stage
         looks = Looks(vertices, normals, traits.features)
         near = self._search(looks, territory)
         nowhere = near < 0
         near = np.where(nowhere, 0, near)
-        face, barycentric, points, facing, on_border = scan.crew.share_rows(
-            self._ends, vertices, normals, near
-        )
+        ends = scan.crew.share_rows(self._ends, vertices, normals, near)
+        points, facing, on_border, ignored = ends
         gates = stage.distance_gate, stage.normal_gate, _INSIDE
         state = _states(vertices, normals, points, facing, on_border, traits.reach, *gates)
-        if scan.ignored is not None:
-            hit = any_of(scan.ignored[target.faces[face]] & (barycentric > 0))
-            state[hit] = State.MASKED
+        state[ignored] = State.MASKED
         state[nowhere] = State.REGION
         return Matches(points, facing, state)
+
+
+def _touch(flags: Bools | None, surface: Surface, face: Ints, barycentric: Floats) -> Bools:
+    """Whether points of a surface belong to a flagged vertex, (q,)."""
+    if flags is None:
+        return np.zeros(len(face), bool)
+    return any_of(flags[surface.faces[face]] & (barycentric > 0))
 
 
 _MATCHED, _BORDER, _NORMAL, _DISTANCE, _HIDDEN = (

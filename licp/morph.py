@@ -208,7 +208,7 @@ class Morpher:
         rigid : bool
             True keeps the scale: template and scan are in one unit and of one size.
         scan_mask : (s,) bool, optional
-            Scan vertices to ignore.
+            Scan vertices that count for nothing: not for the pose, not as matches, not in quality.
         scan_labels : (s,) int, optional
             Region of each scan vertex, for a template with ``labels``; -1 for any.
         callback : callable, optional
@@ -238,8 +238,8 @@ class Morpher:
         watch = _Stopwatch({"prepare": ready.seconds})
         s = ready.count
         ignored = _per_vertex(scan_mask, s, "scan_mask", np.bool_)
-        if ignored is not None and ignored.all():
-            raise InputError("scan_mask ignores every vertex of the scan")
+        if ignored is not None and ignored.any():
+            ready = ready.ignoring(ignored)
         if callback is not None and not callable(callback):
             raise InputError(f"callback must be callable, not {type(callback).__name__}")
         regions = _per_vertex(scan_labels, s, "scan_labels", np.int64)
@@ -257,7 +257,7 @@ class Morpher:
         pose = _start(start, marks)
         with one_blas_thread, Crew(workers) as crew:
             # Needed last.
-            tree = crew.begin(lambda: ready.full.triangles)
+            tree = crew.begin(lambda: ready.shown.triangles)
             if pose == "landmarks":
                 assert marks is not None
                 poses = [landmark_pose(template, marks, rigid)]
@@ -270,7 +270,6 @@ class Morpher:
                 poses,
                 ready,
                 self.schedule.stages[0].distance_gate,
-                None if ignored is None else ignored[ready.source],
                 None if regions is None else regions[ready.source],
                 rigid,
                 crew,
@@ -300,7 +299,7 @@ class Morpher:
             told = crew.begin(template.told, fit, bent.matches, absent, pose.scale)
             tree()
             quality = assess_surfaces(
-                template.before, fit.moved(pose), ready.full, bent.untangled.faults, crew
+                template.before, fit.moved(pose), ready.shown, bent.untangled.faults, crew
             )
             state, residual, confidence = told()
             watch.lap("assess")

@@ -84,7 +84,6 @@ def settled_pose(
     poses: list[Similarity],
     scan: PreparedScan,
     gate: float,
-    ignored: Bools | None,
     labels: Ints | None,
     rigid: bool,
     crew: Crew,
@@ -99,8 +98,8 @@ def settled_pose(
         From the unit frame to the scan.
     gate : float
         How near they must come in parts of the template's size.
-    ignored, labels : (k,) bool and int64, optional
-        Of the vertices of the whole scan, what a :class:`Matcher` is told.
+    labels : (k,) int64, optional
+        Regions of the vertices of the whole scan.
     rigid : bool
         Whether the scale is kept.
     crew : Crew
@@ -121,22 +120,23 @@ def settled_pose(
             target,
             HeatCurvature.on(target).of(target.vertices, target.normals, crew),
             fine=fine,
-            ignored=ignored if ignored is None or fine is None else ignored[fine[1]],
+            ignored=scan.ignored,
             labels=labels if labels is None or fine is None else labels[fine[1]],
             crew=crew,
         )
-        _check_overlap(looks, matcher, gate)
+        usable = None if matcher.ignored is None else ~matcher.ignored
+        _check_overlap(looks, matcher, gate, usable)
         move = refine_alignment(
             looks,
             target,
             matcher.tree,
-            usable=None if matcher.ignored is None else ~matcher.ignored,
+            usable=usable,
             with_scale=not rigid,
             crew=crew,
         )
         agreed = 0.0
         if len(poses) > 1:
-            agreed = agreement(looks.moved(move), matcher.looks, matcher.tree, crew)
+            agreed = agreement(looks.moved(move), matcher.looks, matcher.tree, usable, crew)
         if agreed > most:
             most = agreed
             best = pose.after(move), matcher.moved(move.inverse())
@@ -144,8 +144,9 @@ def settled_pose(
     return best
 
 
-def _check_overlap(looks: Looks, matcher: Matcher, gate: float) -> None:
-    d = matcher.tree.nearest(looks, crew=matcher.crew)[0]
+def _check_overlap(looks: Looks, matcher: Matcher, gate: float, usable: Bools | None) -> None:
+    d, at = matcher.tree.nearest(looks, crew=matcher.crew)
+    d = d if usable is None else np.where(usable[at], d, np.inf)
     if not (d < gate).any():
         raise OverlapError(
             "template and scan have nothing in common: from this start the nearest scan vertex "

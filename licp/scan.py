@@ -1,6 +1,7 @@
 """A scan, prepared once for any number of templates."""
 
 import time
+from copy import copy
 from functools import cached_property
 from typing import Any
 
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from licp.alignment import Cloud
 from licp.coarsening import thinned
+from licp.errors import InputError
 from licp.fairing import faired
 from licp.io import as_mesh
 from licp.repair import RepairReport, clean_scan
@@ -18,6 +20,7 @@ from licp.surface import Surface
 __all__ = ["PreparedScan"]
 
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 # Vertex spacing that a search runs on, in parts of the size of what is searched: 2.6 mm of 400.
 # Denser scans are thinned to it, and matches end on the full scan.
@@ -50,6 +53,10 @@ class PreparedScan:
         The same, thinned for searching.
     kept : (c,) int64 or None
         Vertices of ``fair`` that are those of ``sparse``; None if the two are one.
+    ignored : (k,) bool or None
+        Vertices of ``full`` that count for nothing; None if all count.
+    shown : Surface
+        ``full`` without them.
     seconds : float
         Wall clock that all this took.
 
@@ -82,6 +89,8 @@ class PreparedScan:
         _made_ready(self.sparse)
         if self.kept is not None:
             _ = self.fair.incidence
+        self.ignored: Bools | None = None
+        self.shown = self.full
         self.seconds = time.perf_counter() - begun
 
     @classmethod
@@ -89,10 +98,32 @@ class PreparedScan:
         """The scan prepared, unless it is already."""
         return scan if isinstance(scan, cls) else cls(scan)
 
+    def ignoring(self, flags: Bools) -> "PreparedScan":
+        """The same scan, of which some vertices as it was given (``count``,) count for nothing.
+
+        They stay: what would meet them must not meet what lies beside them instead.
+
+        Raises
+        ------
+        InputError
+            If no face is left.
+        """
+        other = copy(self)
+        other.__dict__.pop("cloud", None)
+        other.ignored = flags[self.source]
+        other.shown = self.full.without(other.ignored)
+        if not len(other.shown.faces):
+            raise InputError("scan_mask ignores every face of the scan")
+        return other
+
     @cached_property
     def cloud(self) -> Cloud:
         """What a search of all poses looks at."""
-        return Cloud.of(self.sparse)
+        if self.ignored is None:
+            return Cloud.of(self.sparse)
+        ignored = self.ignored if self.kept is None else self.ignored[self.kept]
+        seen = self.sparse.without(ignored)
+        return Cloud.of(seen if len(seen.faces) else self.shown)
 
     def seen_from(self, pose: Similarity) -> tuple[Surface, tuple[Surface, Ints] | None]:
         """The scan in the frame of a template of size one, thinned to fit that.

@@ -10,6 +10,7 @@ from licp.closest import Border, TriangleTree, closest_on_incident
 from licp.geometry import (
     _first_equal,
     _neighbours,
+    any_of,
     face_edges,
     face_normals_areas,
     grouped_faces,
@@ -170,6 +171,17 @@ class Surface:
         for name in ("edges", "at_border", "border", "incidence", "fans", "neighbours"):
             if name in self.__dict__:
                 other.__dict__[name] = self.__dict__[name]
+
+    def without(self, flagged: Bools) -> "Surface":
+        """What is left without some vertices and the faces at them."""
+        gone = any_of(flagged[self.faces])
+        used, beside = np.zeros((2, len(self.vertices)), bool)
+        used[self.faces[~gone].ravel()] = True
+        beside[self.faces[gone].ravel()] = True
+        left = Surface(self.vertices[used], (np.cumsum(used) - 1)[self.faces[~gone]])
+        left.normals = self.normals[used]
+        left.__dict__["at_border"] = (self.at_border | beside)[used]
+        return left
 
     def thinned(self, kept: Ints, faces: Ints, cell: Ints) -> "Surface":
         """The surface of some of its vertices (see :func:`licp.coarsening.thin`).

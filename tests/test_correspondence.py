@@ -105,6 +105,18 @@ def test_ignored_vertices_do_not_pull() -> None:
     assert (found.state[V[:, 1] < -0.1] == State.MATCHED).all()
 
 
+def test_ignored_vertices_of_a_dense_scan_do_not_pull_where_it_was_thinned() -> None:
+    W, G = ball(5)
+    fine, coarse = Surface(1.05 * W, G), Surface(*ball(4))
+    ignored = np.random.default_rng(3).random(len(W)) < 0.05
+    beside = KDTree(fine.vertices).query(coarse.vertices)[1]
+    on = Matcher(coarse, np.zeros((len(coarse.vertices), 2)), fine=(fine, beside), ignored=ignored)
+    found = match(on, dataclasses.replace(STAGE, stiffness=0.01))
+    _, face, barycentric = fine.triangles.query(found.points)
+    spoilt = (ignored[fine.faces[face]] & (barycentric > 1e-9)).any(1)
+    assert spoilt.any() and ((found.state == State.MASKED) == spoilt).all()
+
+
 def test_regions_restrict_matches() -> None:
     W, G = ball(5)
     regions = (W[:, 2] > 0).astype(int)

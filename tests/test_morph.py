@@ -480,6 +480,20 @@ def test_ignored_parts_do_not_move_the_pose() -> None:
     assert gone[1] < 0.01 and gone[1] < 0.3 * gone[0]
 
 
+@pytest.mark.parametrize("rigid", [False, True])
+def test_ignored_parts_take_no_part_in_the_search_of_poses(rigid: bool) -> None:
+    W, G = scan_arrays()
+    stand = trimesh.creation.icosphere(4).apply_scale([200, 120, 120])
+    stand = pose().apply(stand.vertices + np.array([0, -270, -20])), stand.faces
+    V, F = np.vstack([W, stand[0]]), np.vstack([G, stand[1] + len(W)])
+    fit = morpher().morph((V, F), scan_mask=np.arange(len(V)) >= len(W), rigid=rigid)
+    alone = morpher().morph((W, G), rigid=rigid)
+    assert error(fit.vertices) < error(alone.vertices) + 0.1
+    # Nothing of it counts.
+    assert fit.quality.scan_explained == pytest.approx(alone.quality.scan_explained, abs=0.02)
+    assert fit.quality.scan_to_template.p95 < 1.2 * alone.quality.scan_to_template.p95
+
+
 def test_labels_restrict_matches_and_may_be_missing() -> None:
     labels = nose().astype(int)
     regions = labels[KDTree(scan().truth).query(scan_arrays()[0])[1]]
