@@ -96,10 +96,12 @@ class Landmarks:
                 np.repeat(ids[:, None], 3, axis=1),
                 np.eye(3)[np.zeros(len(ids), int)],
             )
-        corners = index[corners]
+        # A corner that nothing hangs on need not be in the repaired template.
+        main = np.take_along_axis(corners, weights.argmax(1)[:, None], 1)
+        corners = index[np.where(weights > 0, corners, main)]
         corners = np.where(corners < 0, -1, body[corners])
         use = confidence > 0
-        lost = np.flatnonzero(use & any_of((corners < 0) & (weights > 0)))
+        lost = np.flatnonzero(use & any_of(corners < 0))
         if len(lost):
             raise LandmarkError(
                 f"{len(lost)} landmarks (first: landmark {lost[0]}) lie on vertices that no face "

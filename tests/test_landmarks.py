@@ -61,8 +61,22 @@ def test_they_are_found_in_a_repaired_template() -> None:
 
 
 def test_corners_without_weight_need_not_deform() -> None:
-    marks = Landmarks(([0], [[0.5, 0.5, 0.0]]), np.zeros((1, 3)))
-    assert len(marks.bind(MESH, np.array([0, 1, -1, 2]), np.arange(3))) == 1
+    marks = Landmarks(([0], [[0.4, 0.6, 0.0]]), np.zeros((1, 3)))
+    found = marks.bind(MESH, np.array([0, 1, -1, 2]), np.arange(3))
+    assert found.corners.tolist() == [[0, 1, 1]]
+    assert np.allclose(found.on(SQUARE[[0, 1, 3]]), [[0.6, 0, 0]])
+
+
+def test_they_may_lie_on_a_face_that_repair_drops() -> None:
+    (V, F), n = arrays(), len(head().vertices)
+    a, b = F[0, :2]
+    cracked = np.vstack([V, (V[a] + V[b]) / 2]), np.vstack([F, [[a, b, n]]])
+    place = short_result().vertices[[a]]
+    fits = [
+        Morpher(cracked, schedule=SHORT).morph(scan_arrays(), landmarks=(on, place), start=pose())
+        for on in ([a], ([len(F)], [[1.0, 0.0, 0.0]]))
+    ]
+    assert np.array_equal(fits[0].vertices, fits[1].vertices)
 
 
 def test_four_off_a_line_suffice() -> None:
