@@ -1,6 +1,6 @@
 """Landmarks: points of the template that are known to lie at given places of the scan."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from licp.errors import LandmarkError
 from licp.geometry import any_of
-from licp.mesh import Mesh
+from licp.mesh import Mesh, _frozen
 
 __all__ = ["BoundLandmarks", "Landmarks", "as_landmarks"]
 
@@ -29,7 +29,7 @@ class Landmarks:
     ----------
     template : (k,) int, or pair of (k,) int and (k, 3) float
         Vertex ids of the template; or, for points inside its triangles, the rows of
-        ``Mesh.faces`` and barycentric coordinates.
+        ``Mesh.faces`` and barycentric coordinates.  Like all else, copied and read-only.
     positions : (k, 3) float
         Where they are, in the frame and unit of the scan.
     confidence : (k,) float, optional
@@ -72,8 +72,14 @@ class Landmarks:
                 f"{len(bad)} landmark positions are not finite (first: landmark {bad[0]}); "
                 "give missing ones confidence 0"
             )
-        put(self, "positions", positions)
-        put(self, "confidence", c)
+        template: Any
+        if _is_barycentric(self.template):
+            template = _ids(self.template[0], k, "face"), _weights(self.template[1], k)
+        else:
+            template = _ids(self.template, k, "vertex")
+        put(self, "template", template)
+        put(self, "positions", _frozen(positions))
+        put(self, "confidence", _frozen(c))
 
     def bind(self, mesh: Mesh, index: Ints, body: Ints) -> "BoundLandmarks":
         """Look the template points up; those with confidence 0 are left out.
@@ -88,14 +94,15 @@ class Landmarks:
             The repaired template's vertices in the part that deforms, -1 for the others.
         """
         positions, confidence = np.asarray(self.positions), np.asarray(self.confidence)
-        if _is_barycentric(self.template):
-            corners, weights = self._barycentric(mesh, len(positions))
+        if isinstance(self.template, tuple):
+            faces, weights = self.template
+            corners = mesh.faces[_known(faces, len(mesh.faces), "face")]
+            weights = np.maximum(weights, 0.0)
+            weights /= weights.sum(1, keepdims=True)
         else:
-            ids = _ids(self.template, len(positions), len(mesh.vertices), "vertex")
-            corners, weights = (
-                np.repeat(ids[:, None], 3, axis=1),
-                np.eye(3)[np.zeros(len(ids), int)],
-            )
+            ids = _known(self.template, len(mesh.vertices), "vertex")
+            corners, weights = np.repeat(ids[:, None], 3, axis=1), _whole(len(ids))
+        points = _between(weights, mesh.vertices[corners])
         # A corner that nothing hangs on need not be in the repaired template.
         main = np.take_along_axis(corners, weights.argmax(1)[:, None], 1)
         corners = index[np.where(weights > 0, corners, main)]
@@ -108,24 +115,9 @@ class Landmarks:
                 "uses or on a small separate part of the template, which do not deform by "
                 "themselves; choose points of the main surface"
             )
-        return BoundLandmarks(corners[use], weights[use], positions[use], confidence[use])
-
-    def _barycentric(self, mesh: Mesh, k: int) -> tuple[Ints, Floats]:
-        faces = _ids(self.template[0], k, len(mesh.faces), "face")
-        try:
-            weights = np.array(self.template[1], np.float64)
-        except (TypeError, ValueError) as error:
-            raise LandmarkError(f"barycentric coordinates must be numbers: {error}") from error
-        if weights.shape != (k, 3):
-            raise LandmarkError(
-                f"barycentric coordinates must have shape ({k}, 3), not {weights.shape}"
-            )
-        if not (np.isfinite(weights).all() and np.allclose(weights.sum(1), 1, atol=1e-3)):
-            raise LandmarkError("barycentric coordinates must be finite and add up to 1")
-        if (weights < -1e-6).any():
-            raise LandmarkError("barycentric coordinates must not be negative")
-        weights = np.maximum(weights, 0.0)
-        return mesh.faces[faces], weights / weights.sum(1, keepdims=True)
+        return BoundLandmarks(
+            corners[use], weights[use], points[use], positions[use], confidence[use]
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,6 +129,8 @@ class BoundLandmarks:
     corners : (k, 3) int64
         Vertices each landmark hangs on.
     barycentric : (k, 3) float64
+    points : (k, 3) float64
+        Where they are on the template, in its own frame.
     positions : (k, 3) float64
     confidence : (k,) float64
         Positive.
@@ -144,6 +138,7 @@ class BoundLandmarks:
 
     corners: Ints
     barycentric: Floats
+    points: Floats
     positions: Floats
     confidence: Floats
 
@@ -153,18 +148,17 @@ class BoundLandmarks:
 
     def on(self, vertices: Floats) -> Floats:
         """Where the landmarks are on the template with these vertices, (k, 3)."""
-        points: Floats = np.einsum("kc,kcj->kj", self.barycentric, vertices[self.corners])
-        return points
+        return _between(self.barycentric, vertices[self.corners])
 
     def at(self, positions: Floats) -> "BoundLandmarks":
         """The same landmarks with their scan positions in another frame."""
-        return BoundLandmarks(self.corners, self.barycentric, positions, self.confidence)
+        return replace(self, positions=positions)
 
     def hung(self, at: Ints, offsets: Floats) -> "BoundLandmarks":
         """The same landmarks on single vertices (k,) beside them, at offsets (k, 3) from those."""
         corners = np.repeat(at[:, None], 3, axis=1)
-        whole = np.eye(3)[np.zeros(len(at), int)]
-        return BoundLandmarks(corners, whole, self.positions - offsets, self.confidence)
+        positions = self.positions - offsets
+        return replace(self, corners=corners, barycentric=_whole(len(at)), positions=positions)
 
     def suffice(self) -> bool:
         """Whether they determine a similarity with something to spare."""
@@ -179,13 +173,16 @@ class BoundLandmarks:
             )
         if self._aligned():
             raise LandmarkError(
-                "the landmarks lie on a line (or in one point) and leave the rotation open; "
-                "add some beside it"
+                "the landmarks lie on a line (or in one point) of the template or of the scan and "
+                "leave the rotation open; add some beside it"
             )
 
     def _aligned(self) -> bool:
-        spread = np.linalg.svd(self.positions - self.positions.mean(0), compute_uv=False)
-        return bool(spread[1] <= 1e-3 * spread[0])
+        for places in (self.points, self.positions):
+            spread = np.linalg.svd(places - places.mean(0), compute_uv=False)
+            if spread[1] <= 1e-3 * spread[0]:
+                return True
+        return False
 
 
 def as_landmarks(obj: Any) -> Landmarks:
@@ -201,23 +198,60 @@ def as_landmarks(obj: Any) -> Landmarks:
 
 
 def _is_barycentric(template: Any) -> bool:
-    """A pair whose second entry has rows; a tuple of vertex ids has not."""
-    return isinstance(template, tuple) and len(template) == 2 and np.iterable(template[1])
+    """A pair whose second entry has rows; two vertex ids have not."""
+    return isinstance(template, (tuple, list)) and len(template) == 2 and np.iterable(template[1])
 
 
-def _ids(values: Any, k: int, n: int, what: str) -> Ints:
+def _ids(values: Any, k: int, what: str) -> Ints:
+    """Own read-only copy of vertex or face ids (k,)."""
     try:
         ids = np.array(values)
-    except ValueError as error:
-        raise LandmarkError(f"{what} ids of landmarks must be one row: {error}") from error
+    except ValueError:
+        raise LandmarkError(
+            "points of the template are vertex ids (k,), or a pair of face ids (k,) and "
+            "barycentric coordinates (k, 3); these are neither"
+        ) from None
     if ids.shape != (k,):
         raise LandmarkError(f"{k} landmark positions but {what} ids of shape {ids.shape}")
     if k and ids.dtype.kind not in "iu":
         raise LandmarkError(f"{what} ids of landmarks must be integers, not {ids.dtype}")
+    return _frozen(ids.astype(np.int64))
+
+
+def _weights(values: Any, k: int) -> Floats:
+    """Own read-only copy of barycentric coordinates (k, 3)."""
+    try:
+        weights = np.array(values, np.float64)
+    except (TypeError, ValueError) as error:
+        raise LandmarkError(f"barycentric coordinates must be numbers: {error}") from error
+    if weights.shape != (k, 3):
+        raise LandmarkError(
+            f"barycentric coordinates must have shape ({k}, 3), not {weights.shape}"
+        )
+    if not (np.isfinite(weights).all() and np.allclose(weights.sum(1), 1, atol=1e-3)):
+        raise LandmarkError("barycentric coordinates must be finite and add up to 1")
+    if (weights < -1e-6).any():
+        raise LandmarkError("barycentric coordinates must not be negative")
+    return _frozen(weights)
+
+
+def _known(ids: Ints, n: int, what: str) -> Ints:
+    """These ids, if they are below n."""
     bad = np.flatnonzero((ids < 0) | (ids >= n))
     if len(bad):
         raise LandmarkError(
             f"{len(bad)} landmarks name a {what} that the template does not have "
             f"(first: landmark {bad[0]}, {what} {ids[bad[0]]} of {n}; ids start at 0)"
         )
-    return ids.astype(np.int64)
+    return ids
+
+
+def _whole(k: int) -> Floats:
+    """Barycentric coordinates (k, 3) of first corners."""
+    return np.eye(3)[np.zeros(k, int)]
+
+
+def _between(weights: Floats, corners: Floats) -> Floats:
+    """Points (k, 3) at barycentric coordinates (k, 3) of corners (k, 3, 3)."""
+    points: Floats = np.einsum("kc,kcj->kj", weights, corners)
+    return points

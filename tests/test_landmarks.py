@@ -93,15 +93,30 @@ def test_four_off_a_line_suffice() -> None:
         if not enough:
             with pytest.raises(LandmarkError, match=r"at least 4 .* got 3|on a line"):
                 marks.check_enough()
+    # It takes places on the template as well.
+    for ids in (ALL * 0, [0, 0, 2, 2], ([0] * 4, [[0.5, 0.5, 0], [1, 0, 0]] * 2)):
+        marks = bound(ids, SQUARE)
+        assert not marks.suffice()
+        with pytest.raises(LandmarkError, match=r"on a line .* of the template"):
+            marks.check_enough()
     assert not bound(ALL, SQUARE, [1, 1, 1, 0]).suffice()
     assert not bound([], np.zeros((0, 3))).suffice()
 
 
 def test_inputs_are_copied_and_pairs_are_taken() -> None:
-    positions = SQUARE.copy()
-    marks = as_landmarks((ALL, positions))
-    positions[0] = 9
-    assert np.array_equal(marks.positions, SQUARE) and as_landmarks(marks) is marks
+    given = ALL.copy(), SQUARE.copy(), np.ones(4)
+    marks = as_landmarks(given)
+    for array in given:
+        array[0] = 9
+    assert np.array_equal(marks.template, ALL) and np.array_equal(marks.positions, SQUARE)
+    assert marks.confidence[0] == 1 and as_landmarks(marks) is marks
+    for array in (marks.template, marks.positions, marks.confidence):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 9
+    weights = np.tile([0.2, 0.3, 0.5], (2, 1))
+    inside = Landmarks([np.array([0, 1]), weights], SQUARE[:2])  # a list of two is a pair, too
+    weights[:] = 1 / 3
+    assert np.allclose(inside.bind(MESH, ALL, ALL).on(SQUARE), [[0.8, 0.5, 0], [0.3, 0.8, 0]])
     assert as_landmarks([ALL, SQUARE, np.full(4, 0.5)]).confidence.tolist() == [0.5] * 4
     assert len(bound(tuple(ALL), SQUARE)) == 4
     assert len(bound((2, 3), SQUARE[:2])) == 2
@@ -114,7 +129,7 @@ def test_inputs_are_copied_and_pairs_are_taken() -> None:
         ([0, 1, 2, 4], SQUARE, None, r"landmark 3, vertex 4 of 4; ids start at 0"),
         ([0, -1, 2, 3], SQUARE, None, r"landmark 1, vertex -1"),
         ([0, 1, 2.5, 3], SQUARE, None, "integers"),
-        ([[0], [1, 2], 3, 4], SQUARE, None, "ids"),
+        ([[0], [1, 2], 3, 4], SQUARE, None, "vertex ids .k,., or a pair of face ids .*neither$"),
         (ALL, SQUARE[:, :2], None, r"\(k, 3\), not \(4, 2\)"),
         (ALL, [["a", "b", "c"]] * 4, None, "numbers"),
         (ALL, [[0, 0, 0], [1, 1]], None, "numbers"),
@@ -204,11 +219,13 @@ def test_they_give_the_start() -> None:
 def test_too_few_for_the_start_are_refused_or_left_to_the_geometry() -> None:
     ids, places = pairs()
     line = places[0] + np.arange(4)[:, None] * (places[1] - places[0])
-    for marks in ((ids[:3], places[:3]), (ids[:4], line)):
+    for marks in ((ids[:3], places[:3]), (ids[:4], line), (ids[[0, 0, 9, 9]], places[:4])):
         with pytest.raises(LandmarkError, match=r"at least 4|on a line"):
             morpher().morph(scan_arrays(), landmarks=marks, start="landmarks")
     fit = morpher().morph(scan_arrays(), landmarks=(ids[:3], places[:3]))
     assert apart(fit.vertices, result().vertices).mean() < 0.01
+    fit = morpher().morph(scan_arrays(), landmarks=(ids[[0] * 4], places[:4]))
+    assert apart(fit.vertices, result().vertices).mean() < 0.02
 
 
 def test_rigid_landmarks_keep_the_scale() -> None:
