@@ -7,10 +7,11 @@ Format: "Object Files (.obj)", appendix B1 of the Wavefront Advanced Visualizer 
 move), groups, lines and points are not.
 """
 
-import filecmp
 import io
+import itertools
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from licp.errors import MeshFileError
-from licp.geometry import any_of
+from licp.geometry import all_of, any_of
 from licp.mesh import Mesh, fan_rows
 
 __all__ = ["decode_obj", "decode_obj_vertices", "encode_obj"]
@@ -103,8 +104,9 @@ def encode_obj(mesh: Mesh, path: Path) -> dict[Path, bytes]:
     """Files that make up the OBJ: the mesh itself last, before it what it refers to.
 
     Vertex order, polygons, uv and materials are those of the mesh; numbers have nine significant
-    digits (as many as single precision can tell apart). The material library and its images are
-    copied beside the OBJ unless they are there already.
+    digits (as many as single precision can tell apart). A face has uv if all its corners do. The
+    material library and its images are copied beside the OBJ unless they are there already; no
+    other image is overwritten.
     """
     files, library, materials = _companions(mesh, path)
     V, C = mesh.vertices, mesh.colors
@@ -118,7 +120,8 @@ def encode_obj(mesh: Mesh, path: Path) -> dict[Path, bytes]:
         uv_rows = np.full(rows.shape, -1)
     # One format string for each kind of row, joined: the whole list is written in one go.
     quad = rows[:, 3] >= 0 if rows.shape[1] == 4 else np.zeros(len(rows), bool)
-    has_uv = uv_rows[:, 0] >= 0
+    # Corners of a line are all written alike, so one without uv takes it from the others.
+    has_uv = all_of((uv_rows >= 0) | (rows < 0))
     kinds = np.array(["f" + c * k + "\n" for k in (3, 4) for c in (" %d", " %d/%d")], object)
     lines = kinds[2 * quad + has_uv]
     if materials and mesh.face_materials is not None:
@@ -193,12 +196,18 @@ def _companions(mesh: Mesh, path: Path) -> tuple[dict[Path, bytes], str | None, 
     files: dict[Path, bytes] = {}
 
     def place(source: Path) -> str:
-        """Have an image in the output folder; its name there."""
-        target = folder / source.name
-        if target.exists() and not filecmp.cmp(source, target, shallow=False):
-            target = folder / f"{path.stem}_{source.name}"  # another image has the name
+        """Have an image in the output folder; its name there, the first that no other one has."""
+        data = source.read_bytes()
+
+        def fits(target: Path) -> bool:
+            if target in files:
+                return files[target] == data
+            return not target.exists() or (target.is_file() and target.read_bytes() == data)
+
+        names = _image_names(source.name, path.stem)
+        target = next(filter(fits, map(folder.joinpath, names)))
         if not target.exists():
-            files[target] = source.read_bytes()
+            files[target] = data
         return target.name
 
     if mesh.mtllib is not None and mesh.mtllib.is_file():
@@ -226,6 +235,14 @@ def _companions(mesh: Mesh, path: Path) -> tuple[dict[Path, bytes], str | None, 
         return files, None, materials
     files[folder / f"{path.stem}.mtl"] = text.encode("utf-8", "surrogateescape")
     return files, f"{path.stem}.mtl", materials or ("material_0",)
+
+
+def _image_names(name: str, stem: str) -> Iterator[str]:
+    """What an image may be called beside the OBJ of a stem, best first."""
+    yield name
+    yield f"{stem}_{name}"
+    for number in itertools.count(2):
+        yield f"{stem}_{number}_{name}"
 
 
 def _read_text(path: Path) -> str:

@@ -298,6 +298,54 @@ def test_another_image_of_the_same_name_is_not_overwritten(tmp_path: Path, textu
     assert back.texture == folder / "r_my skin.bmp"
 
 
+def test_images_of_one_name_are_all_kept(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    uv = {"uv": [[0, 0], [1, 0], [0, 1]], "uv_faces": [[0, 1, 2]]}
+    inks = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
+
+    def saved(name: str) -> tuple[str, tuple[int, int, int]]:
+        """Name and ink of the texture once the mesh is in the folder, always as one file."""
+        mesh = Mesh(np.eye(3), [[0, 1, 2]], texture=tmp_path / name / "tex.png", **uv)
+        back = load_mesh(save_mesh(tmp_path / "out" / "fit.obj", mesh))
+        return back.texture.name, back.texture_image().getpixel((0, 0))
+
+    for name, ink in inks.items():
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (2, 2), ink).save(tmp_path / name / "tex.png")
+    (tmp_path / "out" / "fit_2_tex.png").mkdir()  # no image, and in the way
+    files = dict(zip(inks, ("tex.png", "fit_tex.png", "fit_3_tex.png"), strict=True))
+    for name in (*inks, *inks):
+        assert saved(name) == (files[name], inks[name])
+    assert len(list((tmp_path / "out").iterdir())) == 6
+
+
+def test_two_images_of_one_name_in_one_library(tmp_path: Path, textured: Mesh) -> None:
+    folder = tmp_path / "source"
+    (folder / "eye").mkdir()
+    (folder / "eye" / "my skin.bmp").write_bytes(b"of the eye")
+    with open(folder / "head.mtl", "a") as library:
+        library.write("map_Kd eye/my skin.bmp\nmap_Ks tex/my skin.bmp\n")
+    (tmp_path / "out").mkdir()
+    save_mesh(tmp_path / "out" / "r.obj", textured)
+    maps = [x for x in (tmp_path / "out" / "r.mtl").read_text().splitlines() if "map" in x]
+    assert [x.split(" ", 1)[1] for x in maps] == ["my skin.bmp", "r_my skin.bmp", "my skin.bmp"]
+    assert (tmp_path / "out" / "r_my skin.bmp").read_bytes() == b"of the eye"
+    assert (tmp_path / "out" / "my skin.bmp").read_bytes() == textured.texture.read_bytes()
+
+
+def test_a_face_with_uv_at_some_corners_is_written_without(tmp_path: Path) -> None:
+    mesh = Mesh(
+        np.eye(4)[:, :3],
+        [[0, 1, 2, -1], [1, 2, 3, -1], [0, 1, 2, 3], [3, 2, 1, 0]],
+        uv=[[0, 0], [1, 0], [0, 1]],
+        uv_faces=[[0, -1, 2, -1], [0, 1, 2, -1], [0, 1, 2, -1], [2, 1, 0, 0]],
+    )
+    lines = save_mesh(tmp_path / "m.obj", mesh).read_text().splitlines()
+    assert [x for x in lines if x[0] == "f"] == [
+        "f 1 2 3", "f 2/1 3/2 4/3", "f 1 2 3 4", "f 4/3 3/2 2/1 1/1",
+    ]  # fmt: skip
+
+
 def test_obj_mixed_uv_and_colours_round_trip(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     mesh = Mesh(
