@@ -227,9 +227,7 @@ def _encode_glb(mesh: Mesh, path: Path) -> dict[Path, bytes]:
             roughnessFactor=1.0,
         )
         visual = textured(uv=uv, material=material)
-    colors = None
-    if visual is None and mesh.colors is not None:
-        colors = np.round(np.clip(mesh.colors, 0, 1) * 255).astype(np.uint8)
+    colors = mesh.color_bytes if visual is None else None
     scene = trimesh.Trimesh(
         mesh.vertices[source], faces, visual=visual, vertex_colors=colors, process=False
     )

@@ -172,6 +172,13 @@ class Mesh:
             return self.uv_faces
         return _triangles(self.uv_faces, self.polygons[:, 3] >= 0)
 
+    @property
+    def color_bytes(self) -> NDArray[np.uint8] | None:
+        """``colors`` from 0 to 255, as files and pictures have them; None if there are none."""
+        if self.colors is None:
+            return None
+        return np.round(np.clip(self.colors, 0, 1) * 255).astype(np.uint8)
+
     def with_vertices(self, vertices: ArrayLike) -> "Mesh":
         """The same mesh, moved: all but the positions is kept (and shared, being read-only).
 
@@ -252,12 +259,11 @@ class Mesh:
         if self.uv is not None and len(source) == len(self.vertices):
             textured: Any = trimesh.visual.TextureVisuals
             visual = textured(uv=uv, image=self.texture_image())
-        colors = None if self.colors is None else np.round(self.colors * 255).astype(np.uint8)
         return trimesh.Trimesh(
             vertices=self.vertices.copy(),
             faces=self.faces.copy(),
             visual=visual,
-            vertex_colors=colors if visual is None else None,
+            vertex_colors=self.color_bytes if visual is None else None,
             process=False,
         )
 

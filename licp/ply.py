@@ -103,10 +103,11 @@ def encode_ply(mesh: Mesh) -> bytes:
     if mesh.uv is not None and len(source) == len(V):
         columns += [("s", "<f8"), ("t", "<f8")]
         values += [uv[:, 0], uv[:, 1]]
-    if mesh.colors is not None:
-        names = ("red", "green", "blue", "alpha")[: mesh.colors.shape[1]]
+    colors = mesh.color_bytes
+    if colors is not None:
+        names = ("red", "green", "blue", "alpha")[: colors.shape[1]]
         columns += [(c, "u1") for c in names]
-        values += list(np.round(np.clip(mesh.colors, 0, 1) * 255).T)
+        values += list(colors.T)
     table = np.empty(len(V), np.dtype(columns))
     for (name, _), value in zip(columns, values, strict=True):
         table[name] = value

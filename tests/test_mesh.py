@@ -154,6 +154,12 @@ def test_trimesh_there_and_back() -> None:
     assert mesh.vertices[0, 0] == 0
 
 
+def test_colours_beyond_their_range_end_at_it() -> None:
+    mesh = Mesh(SQUARE, TWO, colors=[[1.2, 0.5, -0.1]] * 4)
+    assert np.array_equal(mesh.to_trimesh().visual.vertex_colors, [[255, 128, 0, 255]] * 4)
+    assert np.array_equal(mesh.color_bytes, [[255, 128, 0]] * 4)
+
+
 def test_trimesh_keeps_uv_without_seams() -> None:
     mesh = Mesh(SQUARE, TWO, uv=SQUARE[:, :2] / 2, uv_faces=TWO)
     back = Mesh.from_trimesh(mesh.to_trimesh())
