@@ -15,11 +15,15 @@ from licp.ply import decode_ply, encode_ply
 
 __all__ = ["as_mesh", "check_output", "load_mesh", "save_mesh", "write_file"]
 
+# What may hold several files, of which trimesh reads one in its own order of vertices.
+_PACKED = (".7z", ".bz2", ".gz", ".tar", ".tgz", ".xz", ".zip", ".zst")
+
 
 def load_mesh(path: str | os.PathLike[str]) -> Mesh:
     r"""Read a mesh; vertex number i of the file is vertex i of the result.
 
-    OBJ and PLY are read by licp, all else (GLB, STL, OFF, ...) by trimesh with nothing merged.
+    OBJ and PLY are read by licp, all else (GLB, STL, OFF, ...) by trimesh with nothing merged;
+    nothing is unpacked.
 
     Parameters
     ----------
@@ -29,8 +33,8 @@ def load_mesh(path: str | os.PathLike[str]) -> Mesh:
     Raises
     ------
     MeshFileError
-        Missing, empty, cut off or damaged file, unknown ending, no faces; with the line, vertex or
-        face where that is known.
+        No path, missing, empty, compressed, cut off or damaged file, unknown ending, no faces;
+        with the line, vertex or face where that is known.
     MeshError
         The file is read but its numbers make no mesh (NaN, indices out of range).
 
@@ -44,7 +48,7 @@ def load_mesh(path: str | os.PathLike[str]) -> Mesh:
     ...     load_mesh(name)
     <Mesh 'one.obj': 3 vertices, 1 triangles>
     """
-    path = Path(path)
+    path = _as_path(path, MeshFileError)
     if not os.path.isfile(path):
         why = "is a folder, not a mesh file" if os.path.isdir(path) else "no such file"
         raise MeshFileError(f"{path}: {why}")
@@ -144,9 +148,9 @@ def check_output(path: str | os.PathLike[str]) -> Path:
     Raises
     ------
     OutputError
-        Unknown ending, missing folder, no permission, or a folder has that name.
+        No path, unknown ending, missing folder, no permission, or a folder has that name.
     """
-    path = Path(path)
+    path = _as_path(path, OutputError)
     if path.suffix.lower() not in _ENCODERS:
         raise OutputError(
             f"{path}: cannot write {path.suffix or 'a file without ending'}; "
@@ -162,8 +166,10 @@ def check_place(path: Path) -> None:
     Raises
     ------
     OutputError
-        Missing folder, no permission, or a folder has that name.
+        Missing folder, no permission, a folder has that name, or no file can.
     """
+    if "\0" in str(path):
+        raise OutputError(f"{str(path)!r}: names of files cannot hold the character 0")
     if path.is_dir():
         raise OutputError(f"{path}: is a folder")
     if not path.parent.is_dir():
@@ -180,6 +186,7 @@ def write_file(path: Path, data: bytes) -> None:
     OutputError
         If the system refuses; nothing is left behind.
     """
+    check_place(path)
     temporary = path.parent / f".{path.name[:40]}.{uuid.uuid4().hex}.part"
     try:
         with open(temporary, "xb") as file:
@@ -193,7 +200,10 @@ def write_file(path: Path, data: bytes) -> None:
 def _load_trimesh(path: Path) -> Mesh:
     import trimesh
 
-    formats = sorted({".obj", ".ply", *("." + f for f in trimesh.available_formats())})
+    if path.suffix.lower() in _PACKED:
+        raise MeshFileError(f"{path}: is an archive or compressed; unpack it first")
+    known = {"." + name for name in trimesh.available_formats() if not f".{name}".endswith(_PACKED)}
+    formats = sorted({".obj", ".ply", *known})
     if path.suffix.lower() not in formats:
         raise MeshFileError(
             f"{path}: unknown mesh format {path.suffix!r}; known are {' '.join(formats)}"
@@ -242,6 +252,13 @@ _ENCODERS: dict[str, Callable[[Mesh, Path], dict[Path, bytes]]] = {
     ".ply": lambda mesh, path: {path: encode_ply(mesh)},
     ".glb": _encode_glb,
 }
+
+
+def _as_path(path: Any, refusal: type[LicpError]) -> Path:
+    try:
+        return Path(path)
+    except TypeError:
+        raise refusal(f"expected the path of a mesh file, not {_describe(path)}") from None
 
 
 def _describe(obj: Any) -> str:

@@ -1,6 +1,10 @@
+import bz2
+import io
 import os
 import struct
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -182,6 +186,30 @@ def test_unknown_ending_and_point_clouds(tmp_path: Path) -> None:
     trimesh.PointCloud(np.eye(3)).export(tmp_path / "p.ply")
     with pytest.raises(MeshFileError, match="3 vertices but no faces"):
         load_mesh(tmp_path / "p.ply")
+
+
+@pytest.mark.parametrize("name", ["m.obj.bz2", "m.obj.zip", "m.obj.gz", "m.tar.gz", "m.STL.BZ2"])
+def test_what_is_packed_is_to_be_unpacked(tmp_path: Path, name: str) -> None:
+    data = (TRIANGLE + "f 1 2 3\n").encode()
+    if name == "m.obj.zip":
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr("m.obj", data)
+    else:
+        (tmp_path / name).write_bytes(bz2.compress(data))
+    with pytest.raises(MeshFileError, match="unpack it first"):
+        load_mesh(tmp_path / name)
+    (tmp_path / "a.xyzzy").write_text("hello")
+    with pytest.raises(MeshFileError, match="known are") as caught:
+        load_mesh(tmp_path / "a.xyzzy")
+    assert not {".bz2", ".zip", ".tar.gz"} & set(str(caught.value).split())
+
+
+@pytest.mark.parametrize("junk", [None, b"m.obj", 5, io.StringIO("v 0 0 0")])
+def test_what_is_no_path_is_said(tmp_path: Path, junk: Any) -> None:
+    with pytest.raises(MeshFileError, match=r"the path of a mesh file, not (_io|built)"):
+        load_mesh(junk)
+    with pytest.raises(OutputError, match="expected the path of a mesh file"):
+        save_mesh(junk, Mesh(np.eye(3), [[0, 1, 2]]))
 
 
 # ---------------------------------------------------------------- PLY
@@ -421,11 +449,14 @@ def test_outputs_that_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         (tmp_path / "m", "without ending"),
         (tmp_path / "gone" / "m.obj", "does not exist"),
         (tmp_path / "d.obj", "is a folder"),
+        (tmp_path / "a\0.obj", r"'.*a\\x00\.obj': names of files"),
     ):
         with pytest.raises(OutputError, match=why):
             check_output(path)
         with pytest.raises(OutputError, match=why):
             save_mesh(path, mesh)
+    with pytest.raises(OutputError, match="names of files"):
+        write_file(tmp_path / "a\0.json", b"{}")
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(OutputError, match="cannot be written to"):
         check_output(tmp_path / "m.obj")
