@@ -55,13 +55,7 @@ def transfer_regions(
     True
     """
     of, to = as_mesh(template, "template"), as_mesh(other, "other template")
-    if not isinstance(regions, Regions):
-        regions = Regions(regions, len(of.vertices))
-    if len(of.vertices) != regions.count:
-        raise InputError(
-            f"{of.name} has {len(of.vertices)} vertices, but these regions are of a template of "
-            f"{regions.count}"
-        )
+    regions = Regions(regions, len(of.vertices))
     fit = Surface(morph(of, to, **options).vertices, of.faces)
     distance, face, barycentric = fit.triangles.query(to.vertices)
     there = fit.normals_at(face, barycentric)

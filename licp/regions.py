@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from licp.errors import InputError, OutputError
 from licp.io import as_mesh, write_file
 
-__all__ = ["Regions"]
+__all__ = ["Regions", "check_ending"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -28,7 +28,7 @@ class Regions(Mapping[str, Ints]):
 
     Parameters
     ----------
-    subsets : mapping of str to (k,) int
+    subsets : Regions or mapping of str to (k,) int
         Vertices by name, in any order.
     count : int
         Vertices of the template.
@@ -50,7 +50,11 @@ class Regions(Mapping[str, Ints]):
     def __init__(self, subsets: Mapping[str, Any], count: int) -> None:
         if not isinstance(subsets, Mapping) or not subsets:
             raise InputError("regions are {name: [vertices], ...}, at least one of them")
-        self.count = count
+        self.count: int = count
+        if isinstance(subsets, Regions) and subsets.count != count:
+            raise InputError(
+                f"these regions are of a template of {subsets.count} vertices, not of {count}"
+            )
         self._subsets = {
             str(name): _vertices(name, ids, count) for name, ids in sorted(subsets.items())
         }
@@ -126,9 +130,10 @@ class Regions(Mapping[str, Ints]):
             raise InputError(f"{path}: no JSON to be read: {error}") from error
         if isinstance(content, dict):
             content = content.get("regions", content)
-        count = template if isinstance(template, int) else len(as_mesh(template).vertices)
+        if not isinstance(template, (int, np.integer)):
+            template = len(as_mesh(template).vertices)
         try:
-            return cls(content, count)
+            return cls(content, int(template))
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
 
@@ -144,11 +149,23 @@ class Regions(Mapping[str, Ints]):
         OutputError
             If it cannot be written there.
         """
-        path = Path(path)
-        if path.suffix.lower() != ".json":
-            raise OutputError(f"{path}: regions are written as .json")
+        path = check_ending(path)
         write_file(path, (json.dumps({"regions": self.to_dict()}) + "\n").encode())
         return path
+
+
+def check_ending(path: str | os.PathLike[str]) -> Path:
+    """Say now, before long work, whether :meth:`Regions.save` takes a name.
+
+    Raises
+    ------
+    OutputError
+        If it has another ending than .json.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".json":
+        raise OutputError(f"{path}: regions are written as .json")
+    return path
 
 
 def _vertices(name: Any, ids: Any, count: int) -> Ints:

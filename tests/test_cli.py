@@ -220,6 +220,9 @@ def test_regions_go_to_another_template_and_into_a_morph(folder: Path) -> None:
     assert moved.exit_code == 0 and "face" in moved.output
     found = licp.Regions.load("new.json", "scan.ply")
     assert abs(len(found["face"]) / len(FINE.vertices) - 0.5) < 0.1
+    # Before anything is read, so before any work.
+    early = run("regions", "none.obj", "none.json", "scan.ply", "-o", "new.txt")
+    assert early.exit_code == 5 and "new.txt: regions are written as .json" in early.stderr
     assert morph("--regions", "known.json").exit_code == 0
     refused = morph("--regions", "new.json")
     assert refused.exit_code == 3 and "new.json: region" in refused.stderr

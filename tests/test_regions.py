@@ -41,6 +41,7 @@ def test_file_keeps_regions(tmp_path: Path) -> None:
     again = Regions.load(path, arrays())
     assert again.to_dict() == regions().to_dict() == json.loads(path.read_text())["regions"]
     path.write_text(json.dumps(again.to_dict()))
+    assert Regions.load(path, np.int64(again.count)).count == again.count
     assert Regions.load(path, again.count).to_dict() == pickle.loads(pickle.dumps(again)).to_dict()
 
 
@@ -59,6 +60,15 @@ def test_file_keeps_regions(tmp_path: Path) -> None:
 def test_regions_that_fit_nothing_are_refused(subsets: object, message: str) -> None:
     with pytest.raises(InputError, match=message):
         Regions(subsets, 5)  # type: ignore[arg-type]
+
+
+def test_regions_of_another_template_are_refused() -> None:
+    few = Regions({"nose": [0, 1]}, 5)
+    assert Regions(few, 5).to_dict() == few.to_dict()
+    with pytest.raises(InputError, match="of a template of 5 vertices, not of 12"):
+        Regions(few, 12)
+    with pytest.raises(InputError, match="of a template of 5 vertices"):
+        Morpher(arrays(), regions=few)
 
 
 def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
@@ -94,8 +104,9 @@ def test_transfer_takes_a_mapping_as_morphers_do() -> None:
 
 
 def test_transfer_says_what_does_not_fit() -> None:
-    with pytest.raises(InputError, match="but these regions are of a template of"):
-        transfer(regions(), trimesh.creation.icosphere(2), arrays())
+    ball = trimesh.creation.icosphere(2)
+    with pytest.raises(InputError, match=f"of {regions().count} vertices, not of 162"):
+        transfer(regions(), ball, arrays())
     whole = trimesh.creation.icosphere(3)
     pole = Regions({"pole": [int(whole.vertices[:, 2].argmax())]}, len(whole.vertices))
     half = trimesh.Trimesh(whole.vertices, whole.faces[(whole.vertices[whole.faces, 2] < 0).all(1)])

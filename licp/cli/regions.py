@@ -9,7 +9,7 @@ from licp.cli.outputs import FILE, check_outputs
 from licp.io import load_mesh
 from licp.landmark_file import load_landmarks
 from licp.region_transfer import transfer_regions
-from licp.regions import Regions
+from licp.regions import Regions, check_ending
 
 __all__ = ["regions"]
 
@@ -30,6 +30,7 @@ def regions(
 
     The generated template that comes with licp has regions: licp.demo.TEMPLATE, licp.demo.REGIONS.
     """
+    check_ending(output)
     check_outputs([output], [template, known, other, landmarks])
     source, target = load_mesh(template), load_mesh(other)
     subsets = Regions.load(known, source)
