@@ -103,6 +103,18 @@ def test_transfer_takes_a_mapping_as_morphers_do() -> None:
         transfer({"top": [len(ball.vertices)]}, ball, fine)
 
 
+def test_transfer_takes_templates_that_are_inside_out() -> None:
+    ball, fine = trimesh.creation.icosphere(3), trimesh.creation.icosphere(4)
+    n, extra = len(ball.vertices), np.full((1, 3), 9.0)  # of no face, so nowhere near
+    top = {"top": np.flatnonzero(ball.vertices[:, 2] > 0.5)}
+    expected = transfer(top, ball, fine, start=np.eye(4))["top"]
+    for a, b in ((-1, 1), (1, -1), (-1, -1)):
+        mine = np.vstack([ball.vertices, extra]), ball.faces[:, ::a]
+        other = np.vstack([fine.vertices, extra]), fine.faces[:, ::b]
+        found = transfer({"top": np.r_[top["top"], n]}, mine, other, start=np.eye(4))["top"]
+        assert len(np.setxor1d(found, expected)) < 0.05 * len(expected)
+
+
 def test_transfer_says_what_does_not_fit() -> None:
     ball = trimesh.creation.icosphere(2)
     with pytest.raises(InputError, match=f"of {regions().count} vertices, not of 162"):
