@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from licp.correspondence import State
 from licp.errors import InputError
 from licp.geometry import vertex_neighbours
+from licp.mesh import _frozen
 from licp.morph import Morpher
+from licp.repair import CleanMesh, clean
 from licp.result import MorphResult
 from licp.scan import PreparedScan
 from licp.surface import Surface
@@ -55,11 +57,12 @@ class Guidance:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse what does not fit together."""
+        """Check and copy; refuse what does not fit together."""
         for name in ("raised", "torn"):
-            values = np.asarray(getattr(self, name))
+            values = np.array(getattr(self, name))
             if values.ndim != 1 or values.dtype != bool or len(values) != len(self.raised):
                 raise InputError(f"{name} must be bool, one for each vertex of the template")
+            object.__setattr__(self, name, _frozen(values))
 
     def __bool__(self) -> bool:
         """Whether there is anything to be done."""
@@ -86,7 +89,7 @@ def morph_guided(morpher: Morpher, scan: Any, guidance: Guidance, **options: Any
     Raises
     ------
     InputError
-        If the guidance is of another template.
+        If there is no Morpher or no Guidance, or they are of different templates.
     LicpError
         As :meth:`licp.Morpher.morph` does.
 
@@ -102,6 +105,11 @@ def morph_guided(morpher: Morpher, scan: Any, guidance: Guidance, **options: Any
     >>> bool(result.vertices[:, 2].max() < 1.1), len(result.adjusted)
     (True, 2)
     """
+    for given, kind in ((morpher, Morpher), (guidance, Guidance)):
+        if not isinstance(given, kind):
+            raise InputError(
+                f"morph_guided needs a licp.{kind.__name__}, not {type(given).__name__}"
+            )
     n = len(morpher.template.vertices)
     if len(guidance.raised) != n:
         raise InputError(
@@ -112,8 +120,10 @@ def morph_guided(morpher: Morpher, scan: Any, guidance: Guidance, **options: Any
     ready = PreparedScan.of(scan)
     wary = morpher.trusting(np.where(guidance.raised, _HARDLY, 1.0))
     first = wary.morph(ready, **options)
-    outside = guidance.raised & _around(first, _outside(first, ready.full))
-    frayed = guidance.torn & _around(first, first.state == State.BORDER)
+    # Repair welds what is cut along uv seams, so that surroundings go on beyond them.
+    sheet = clean(morpher.template.vertices, morpher.template.faces)
+    outside = guidance.raised & _around(sheet, _outside(first, ready.full))
+    frayed = guidance.torn & _around(sheet, first.state == State.BORDER)
     doubted = outside | frayed
     result = morpher.trusting(~doubted).morph(ready, **{**options, "start": first.similarity})
     told = [
@@ -137,10 +147,12 @@ def _outside(fit: MorphResult, scan: Surface) -> Bools:
     return beyond
 
 
-def _around(fit: MorphResult, some: Bools) -> Bools:
-    """These vertices and what is near them along the template, (n,)."""
-    mesh = fit.mesh
-    n = len(mesh.vertices)
+def _around(sheet: CleanMesh, some: Bools) -> Bools:
+    """These vertices of a template and what is near them along it, (n,)."""
+    n = len(sheet.vertices)
     rings = max(1, round(_AROUND * np.sqrt(n)))  # spacing: the size over the root of n
-    near: Bools = dilated(np.where(some, 0, 1), 2, vertex_neighbours(mesh.faces, n), rings)[0]
-    return near
+    start = np.ones(n, np.int64)
+    start[sheet.index[some & (sheet.index >= 0)]] = 0
+    near = dilated(start, 2, vertex_neighbours(sheet.faces, n), rings)[0]
+    found: Bools = some | np.append(near, False)[sheet.index]
+    return found

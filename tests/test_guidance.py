@@ -11,7 +11,9 @@ from data_fixtures.scan import Scan, ScanOptions
 from data_fixtures.scan import scan as made_up_scan
 from licp import Guidance, InputError, MorphResult, Regions, State, morph_guided
 from licp.geometry import vertex_normals
+from licp.guidance import _around
 from licp.headspace import Metadata, flag_guidance
+from licp.repair import clean
 from licp.similarity import fit_similarity
 
 NONE = np.zeros(len(template().vertices), bool)
@@ -89,6 +91,31 @@ def test_guidance_of_another_template_is_refused() -> None:
         morph_guided(morpher(), scan_arrays(), Guidance(NONE[1:], NONE[1:]))
     with pytest.raises(InputError, match="torn must be bool"):
         Guidance(NONE, NONE[1:])
+    with pytest.raises(InputError, match=r"needs a licp\.Morpher, not tuple"):
+        morph_guided(arrays(), scan_arrays(), Guidance(NONE, NONE))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"needs a licp\.Guidance, not ndarray"):
+        morph_guided(morpher(), scan_arrays(), NONE)  # type: ignore[arg-type]
+
+
+def test_guidance_is_a_copy() -> None:
+    given = np.array([True, False])
+    doubt = Guidance(given, [False, False])  # type: ignore[arg-type]
+    given[:] = False
+    assert doubt and doubt.raised.tolist() == [True, False] and doubt.torn.dtype == bool
+    with pytest.raises(ValueError, match="read-only"):
+        doubt.torn[0] = True
+
+
+def test_surroundings_go_on_beyond_seams() -> None:
+    """A strip cut in its middle, with a vertex of no face."""
+    x = np.r_[0:4, 3:7, 99.0]
+    V = np.stack([np.r_[x, x], np.repeat([0.0, 1.0], len(x)), np.zeros(2 * len(x))], 1)
+    k = np.r_[0:3, 4:7]
+    F = np.vstack([np.stack([k, k + 1, k + 10], 1), np.stack([k, k + 10, k + 9], 1)])
+    near = _around(clean(V, F), np.isin(np.arange(len(V)), (3, 8)))
+    # One edge from vertex 3 and its copy; what is of no face stays alone.
+    assert set(V[near, 0]) == {2, 3, 4, 99}
+    assert near[[3, 4, 5]].all() and near[8] and not near[17]
 
 
 def test_flags_find_their_regions() -> None:
