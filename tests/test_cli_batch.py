@@ -214,6 +214,35 @@ def test_another_scan_of_that_name_is_done_again_and_its_failure_leaves_no_old_m
     assert set(table("failures.csv")) == {"a", "broken"}
 
 
+def test_another_content_of_that_length_is_done_again_and_another_time_is_not(
+    folder: Path,
+) -> None:
+    Path("scans/broken.ply").unlink()
+    run()
+    before, rows = stamps(), table()
+    scan, marks = Path("scans/b.ply"), Path("scans/c.landmarks.txt")
+    for path in folder.glob("scans/*"):
+        os.utime(path, ns=(0, 1))  # as after a copy that keeps no times
+    assert "3 scans, 3 of them done before" in run().stdout
+    assert redone(before) == set()
+
+    sizes = scan.stat().st_size, marks.stat().st_size
+    mesh = licp.load_mesh(scan)
+    licp.save_mesh(scan, mesh.with_vertices(mesh.vertices + 1.0))
+    marks.write_text(marks.read_text().replace("1", "2"))
+    assert (scan.stat().st_size, marks.stat().st_size) == sizes
+    run()
+    assert redone(before) == {"b", "c"}
+    assert table()["a"] == rows["a"]
+    # What is known of too little to tell is done again.
+    known = report("a")
+    del known["source"]["scan_sha256"]
+    Path("out/reports/a.json").write_text(json.dumps(known))
+    before = stamps()
+    run()
+    assert redone(before) == {"a"}
+
+
 def hang_when_written(morpher: licp.Morpher, job: FitJob, begin: Callable[[str], None]) -> Row:
     """Do the job, and of scan c never say so."""
     row = fit_to_files(morpher, job, begin)

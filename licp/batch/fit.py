@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from licp.batch.many import load_scan
 from licp.batch.records import METADATA, Row, write_fit
+from licp.batch.sources import source_record
 from licp.errors import DatasetError, LandmarkError
 from licp.guidance import morph_guided
 from licp.headspace import IBUG68, Metadata, Subject, flag_guidance
@@ -38,10 +39,12 @@ class FitJob:
     landmarks : path, (68,) int64 or None
         A file for :func:`licp.landmark_file.load_landmarks`; or the template's vertices of
         iBUG-68, -1 where it has none, for the landmarks of a subject.
+    files : dict of str to Path or None
+        What the scan will be recognised by, see :class:`licp.batch.sources.Source`.
     rigid : bool
     mesh, report : Path
-    about : dict
-        Goes into the report.
+    manifest : str
+        Digest of what it is made under, for the report.
     vertex_data : bool
         Whether the report holds state, residual and confidence of every vertex.
     """
@@ -49,10 +52,11 @@ class FitJob:
     key: str
     scan: Any
     landmarks: Path | NDArray[np.int64] | None
+    files: Mapping[str, Path | None]
     rigid: bool
     mesh: Path
     report: Path
-    about: Mapping[str, Any]
+    manifest: str
     vertex_data: bool
 
 
@@ -62,6 +66,7 @@ def fit_to_files(morpher: Morpher, job: FitJob, begin: Callable[[str], None]) ->
     Landmarks that cannot be used are left out, which the report's notes say.
     """
     begin("read")
+    source = source_record(job.files)  # first: what changes from now on is another file
     scan = load_scan(job.scan)
     notes: list[str] = []
     landmarks = None
@@ -71,7 +76,7 @@ def fit_to_files(morpher: Morpher, job: FitJob, begin: Callable[[str], None]) ->
         notes.append(f"no landmarks: {error}")
     metadata = _metadata(job.scan)
     flags = {name: getattr(metadata, name) for name in METADATA}
-    about = {**job.about, "metadata": flags, "notes": notes}
+    about = {"manifest": job.manifest, "source": source, "metadata": flags, "notes": notes}
     advice = flag_guidance(metadata, morpher.regions, len(morpher.template.vertices))
     options: dict[str, Any] = {"rigid": job.rigid, "threads": 1}
     begin("morph")

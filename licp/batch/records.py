@@ -22,6 +22,7 @@ import scipy
 from licp import __version__
 from licp.batch.dispatch import Failure
 from licp.batch.flags import flags
+from licp.batch.sources import checksum, recognised
 from licp.errors import OutputError
 from licp.io import write_file
 from licp.result import MorphResult
@@ -46,10 +47,9 @@ def manifest(template: Path, settings: Mapping[str, Any], backend: str) -> dict[
     backend : str
         Of the solver.
     """
-    content = hashlib.sha256(template.read_bytes()).hexdigest()
     decisive = {
         "licp": __version__,
-        "template_sha256": content,
+        "template_sha256": checksum(template),
         "settings": dict(settings),
         "backend": backend,
     }
@@ -142,9 +142,9 @@ class Records:
         """Where the report of a scan goes."""
         return self.folder / "reports" / f"{key}.json"
 
-    def done(self, key: str, source: Mapping[str, Any]) -> bool:
-        """Whether a scan, recognised by its source, has nothing left to do."""
-        return key in self.rows and self._sources[key] == source
+    def done(self, key: str, files: Mapping[str, Path | None]) -> bool:
+        """Whether a scan, recognised by its files, has nothing left to do."""
+        return key in self.rows and recognised(files, self._sources[key])
 
     def add(self, key: str, row: Row) -> None:
         """Take note of a scan that is done."""
@@ -257,7 +257,7 @@ def _arrow_type(pyarrow: Any, name: str) -> Any:
 
 
 def _mesh_entry(path: Path) -> dict[str, str]:
-    return {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    return {"file": path.name, "sha256": checksum(path)}
 
 
 def _csv(rows: Iterable[Row], columns: list[str]) -> bytes:

@@ -1,6 +1,7 @@
 """What a batch works on: the scans of a plain folder, or subjects of Headspace."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,15 @@ from typing import Any
 from licp.errors import DatasetError, InputError
 from licp.headspace import Headspace, Subject
 
-__all__ = ["Source", "folder_meshes", "folder_sources", "headspace_sources"]
+__all__ = [
+    "Source",
+    "checksum",
+    "folder_meshes",
+    "folder_sources",
+    "headspace_sources",
+    "recognised",
+    "source_record",
+]
 
 _WORDS: dict[str, Any] = {"true": True, "yes": True, "false": False, "no": False}
 
@@ -24,14 +33,59 @@ class Source:
     scan : Path or Subject
     landmarks : Path or bool
         A file of landmarks, or whether to look for those of the subject.
-    about : dict
-        How its file is recognised: by name and length, which survive a move of the data.
+    files : dict of str to Path or None
+        Of the "scan" and its "landmarks", by which it is recognised.
     """
 
     key: str
     scan: Path | Subject
     landmarks: Path | bool
-    about: dict[str, Any]
+    files: Mapping[str, Path | None]
+
+
+def source_record(files: Mapping[str, Path | None]) -> dict[str, Any]:
+    """What is put down of the files of a source, to recognise them by.
+
+    Names, lengths and checksums survive a move of the data.  The time of the last change need not,
+    but where it is the same, nothing has to be read to say so.
+    """
+    record: dict[str, Any] = {}
+    for what, path in files.items():
+        record[what] = None if path is None else path.name
+        if path is not None:
+            about = path.stat()
+            record[f"{what}_bytes"] = about.st_size
+            record[f"{what}_modified_ns"] = about.st_mtime_ns
+            record[f"{what}_sha256"] = checksum(path)
+    return record
+
+
+def recognised(files: Mapping[str, Path | None], record: Mapping[str, Any]) -> bool:
+    """Whether the files of a source are those of a :func:`source_record`.
+
+    Content is read only where lengths are the same and times are not.
+    """
+
+    def same(what: str, path: Path | None) -> bool:
+        if path is None:
+            return record[what] is None
+        about = path.stat()
+        if (path.name, about.st_size) != (record[what], record[f"{what}_bytes"]):
+            return False
+        if about.st_mtime_ns == record[f"{what}_modified_ns"]:
+            return True
+        return bool(checksum(path) == record[f"{what}_sha256"])
+
+    try:
+        return all(same(what, path) for what, path in files.items())
+    except (KeyError, OSError):  # a record that tells less, or a file for the worker to stumble on
+        return False
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of the content of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def folder_meshes(folder: Path, template: Path | None = None) -> list[Path]:
@@ -55,7 +109,8 @@ def folder_sources(folder: Path, landmarks: bool, template: Path | None = None) 
         If two differ in their ending only: they would have one name.
     """
     found: dict[str, Path] = {}
-    for path in folder_meshes(folder, template):
+    # Absolute: workers on other machines may be in another folder.
+    for path in folder_meshes(folder.absolute(), template):
         if path.stem in found:
             raise InputError(
                 f"{path} and {found[path.stem].name} would have outputs of one name; rename one "
@@ -66,7 +121,7 @@ def folder_sources(folder: Path, landmarks: bool, template: Path | None = None) 
     for key, path in found.items():
         beside = [path.with_name(f"{key}.landmarks{end}") for end in (".txt", ".json")]
         marks = next((p for p in beside if landmarks and p.is_file()), None)
-        sources.append(Source(key, path.resolve(), marks or False, _about(path, marks)))
+        sources.append(Source(key, path, marks or False, {"scan": path, "landmarks": marks}))
     return sources
 
 
@@ -107,8 +162,9 @@ def headspace_sources(
         chosen = chosen.select(**wanted)
     sources = []
     for subject in chosen:
-        scan, marks = _path(subject, "scan"), _path(subject, "landmarks") if landmarks else None
-        sources.append(Source(subject.id, subject, landmarks, _about(scan, marks)))
+        marks = _path(subject, "landmarks") if landmarks else None
+        files = {"scan": _path(subject, "scan"), "landmarks": marks}
+        sources.append(Source(subject.id, subject, landmarks, files))
     return sources
 
 
@@ -118,14 +174,6 @@ def _path(subject: Subject, part: str) -> Path | None:
         return subject.scan_path if part == "scan" else subject.landmark_path
     except DatasetError:
         return None
-
-
-def _about(scan: Path | None, landmarks: Path | None) -> dict[str, Any]:
-    about: dict[str, Any] = {}
-    for name, path in (("scan", scan), ("landmarks", landmarks)):
-        about[name] = None if path is None else path.name
-        about[f"{name}_bytes"] = None if path is None else path.stat().st_size
-    return about
 
 
 def _value(text: str) -> Any:
