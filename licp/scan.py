@@ -33,6 +33,9 @@ _TOO_SPARSE = 1.3
 class PreparedScan:
     """A scan that is checked, repaired, faired and thinned.  Immutable.
 
+    It is for morphs: what looks at the scan as it was given (pictures, distances by region, the
+    transfer of regions) takes a mesh.
+
     Parameters
     ----------
     scan : path, trimesh.Trimesh, (vertices, faces) or Mesh

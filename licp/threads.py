@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from licp.errors import InputError
 
-__all__ = ["ALONE", "Crew", "one_blas_thread", "search_threads", "slices"]
+__all__ = ["ALONE", "Crew", "one_blas_thread", "positive", "search_threads", "slices"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -25,9 +25,14 @@ def search_threads(threads: int | None) -> int:
         if hasattr(os, "sched_getaffinity"):
             return len(os.sched_getaffinity(0))
         return os.cpu_count() or 1
-    if isinstance(threads, bool) or not isinstance(threads, (int, np.integer)) or threads < 1:
-        raise InputError(f"threads must be a positive integer, not {threads!r}")
-    return int(threads)
+    return positive(threads, "threads")
+
+
+def positive(value: Any, name: str) -> int:
+    """An argument that counts something, checked."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise InputError(f"{name} must be a positive integer, not {value!r}")
+    return int(value)
 
 
 class Crew:

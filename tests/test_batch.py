@@ -2,6 +2,8 @@
 
 import multiprocessing
 import os
+import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -82,6 +84,8 @@ def test_all_kinds_of_scans_and_the_same_results_as_one_by_one(
         "trimesh": trimesh.Trimesh(vertices, faces, process=False),
         "arrays": (vertices, faces),
         "callable": heads.scan_arrays,
+        "prepared": licp.PreparedScan(mesh),
+        "local": lambda: (vertices, faces),
         "missing": tmp_path / "none.ply",
         "refuses": refuse,
         "nan": (np.full((4, 3), np.nan), faces[:2]),
@@ -95,9 +99,11 @@ def test_all_kinds_of_scans_and_the_same_results_as_one_by_one(
         "missing": ("MeshFileError", "read"),
         "refuses": ("OSError", "read"),
         "nan": ("MeshError", "read"),
+        "local": ("AttributeError", "worker"),
         "elsewhere": ("InputError", "morph"),
     }
     assert "none.ply: no such file" in failures["missing"].message
+    assert "cannot be pickled for a worker process; give paths" in failures["local"].message
     assert "refuse" in failures["refuses"].traceback
     expected = heads.short_morpher().morph(mesh, start=heads.pose(), threads=1)
     for key in set(scans) - set(failures):
@@ -196,6 +202,17 @@ class Late(Executor):
         return future
 
 
+class Choosy(Executor):
+    """Pickles what it is given, as a Dask client does."""
+
+    calls = 0
+
+    def submit(self, *call: Any, **__: Any) -> Future[Any]:
+        self.calls += 1
+        pickle.dumps(call)
+        raise AssertionError
+
+
 class Closed(Executor):
     """Does what a Dask client does when its scheduler is gone."""
 
@@ -206,6 +223,14 @@ class Closed(Executor):
 def test_an_executor_that_takes_nothing_is_said() -> None:
     with pytest.raises(licp.LicpError, match="client is closed"):
         list(dispatch.dispatch(look_up, {}, [(0, "a")], Closed(), 2))
+
+
+def test_what_cannot_be_sent_is_not_tried_again() -> None:
+    choosy = Choosy()
+    ((key, failure),) = dispatch.dispatch(look_up, {}, [(0, threading.Lock())], choosy, 2)
+    assert (key, failure.error, failure.phase) == (0, "TypeError", "worker")
+    assert re.match(r"what .* cannot be pickled for .*: cannot pickle", failure.message)
+    assert choosy.calls == 1
 
 
 def test_what_hangs_is_not_tried_again() -> None:
@@ -280,7 +305,8 @@ def test_a_broken_executor_is_said() -> None:
     [
         ({"threads": 2}, "no option threads"),
         ({"levels": 2}, "no option levels"),
-        ({"in_flight": 0}, "in_flight"),
+        ({"in_flight": 0}, "in_flight must be a positive integer, not 0"),
+        ({"in_flight": 1.5}, "in_flight must be a positive integer, not 1.5"),
         ({"backend": "scipy"}, "has its own backend"),
     ],
 )
@@ -298,6 +324,8 @@ def test_wrong_templates_and_scans_are_refused() -> None:
         list(morph_many(heads.short_morpher(), {}, ThreadPoolExecutor(1), workers=2))
     with pytest.raises(licp.InputError, match="timeout"):
         list(morph_many(heads.short_morpher(), {}, ThreadPoolExecutor(1), timeout=9.0))
+    with pytest.raises(licp.InputError, match="workers must be a positive integer, not 0"):
+        list(morph_many(heads.short_morpher(), {}, workers=0))
     with pytest.raises(licp.InputError, match="timeout must be positive"):
         list(morph_many(heads.short_morpher(), {}, timeout=0.0))
 

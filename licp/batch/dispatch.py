@@ -27,6 +27,12 @@ _IN_FLIGHT = 64
 _KEPT = 2
 
 _LOST = "the worker died or was not to be reached, twice"
+# What a task raises is caught in the worker, so these come from pickling, and would come again.
+_UNSENT = (pickle.PicklingError, AttributeError, TypeError)
+_UNSENT_WHY = (
+    "what is to be done cannot be pickled for a worker process; give paths, arrays, or functions "
+    "and classes of a module"
+)
 
 # The one thing that outlives a call in a worker: the set-up of the objects last used, by digest.
 _prepared: OrderedDict[str, Any] = OrderedDict()
@@ -134,6 +140,9 @@ def dispatch(
     def submit(key: Any, job: Any, again: bool = False, equipment: bytes | None = None) -> None:
         try:
             future = executor.submit(_work, task, key, job, digest, equipment, again)
+        except _UNSENT as error:  # Dask pickles here, others later
+            future = Future()
+            future.set_exception(error)
         except Exception as error:  # BrokenExecutor, shut down, or what Dask raises instead
             raise LicpError(
                 f"the executor lost its workers or its scheduler ({error}); licp's own workers, "
@@ -163,6 +172,10 @@ def dispatch(
                     answer = future.result()
                 except JobTimeoutError as error:  # and would be late again
                     yield key, Failure.of(key, error, "worker")
+                    continue
+                except _UNSENT as error:
+                    lost = Failure.of(key, error, "worker")
+                    yield key, replace(lost, message=f"{_UNSENT_WHY}: {error}")
                     continue
                 except Exception as error:
                     # Not raised by the job, but for want of it; perhaps by a neighbour's fault.

@@ -16,6 +16,8 @@ from licp.io import as_mesh
 from licp.mesh import Mesh
 from licp.morph import Morpher
 from licp.result import MorphResult
+from licp.scan import PreparedScan
+from licp.threads import positive
 
 __all__ = ["load_scan", "morph_many"]
 
@@ -44,9 +46,10 @@ def morph_many(
         else the mesh and its settings (0.8 MB, set up in 0.6 s).
     scans : mapping, iterable of (key, scan), or iterable of Headspace subjects
         A scan is a path, which the worker reads; a callable without arguments or an object with a
-        method ``scan``, which it calls; or a mesh in memory, of which vertices and faces are sent.
-        Consumed as workers become free, so a generator never has more than ``in_flight`` scans in
-        memory.
+        method ``scan``, which it calls; a mesh in memory, of which vertices and faces are sent; or
+        a PreparedScan.  What is sent to another process must be picklable, which local functions
+        are not.  Consumed as workers become free, so a generator never has more than ``in_flight``
+        scans in memory.
     executor : concurrent.futures.Executor, optional
         For instance ``dask.distributed.Client(...).get_executor()``, whose workers need licp, and
         paths that they can read.  A ``ProcessPoolExecutor`` needs
@@ -97,8 +100,8 @@ def morph_many(
             f"no option {', '.join(unknown)} here; there are "
             + ", ".join(sorted(of_template | of_scan))
         )
-    if in_flight is not None and in_flight < 1:
-        raise InputError(f"in_flight must be positive, not {in_flight}")
+    if in_flight is not None:
+        in_flight = positive(in_flight, "in_flight")
     settings = {k: options.pop(k) for k in of_template & set(options)}
     if isinstance(template, Morpher):
         if settings:
@@ -131,19 +134,24 @@ def _stream(
 
 def load_scan(scan: Any) -> Mesh:
     """The mesh of a path, a mesh, an object with a method ``scan``, or a callable."""
+    return as_mesh(_fetched(scan), "scan")
+
+
+def _fetched(scan: Any) -> Any:
+    """What an object with a method ``scan`` or a callable gives; else the scan itself."""
     if hasattr(scan, "scan"):
-        scan = scan.scan()
-    elif callable(scan):
-        scan = scan()
-    return as_mesh(scan, "scan")
+        return scan.scan()
+    return scan() if callable(scan) else scan
 
 
 def _morph(morpher: Morpher, job: Any, begin: Callable[[str], None]) -> Any:
     scan, options = job
     begin("read")
-    mesh = load_scan(scan)
+    found = _fetched(scan)
+    if not isinstance(found, PreparedScan):
+        found = as_mesh(found, "scan")
     begin("morph")
-    result = morpher.morph(mesh, threads=1, **options)
+    result = morpher.morph(found, threads=1, **options)
     return replace(result, mesh=None), result.vertices  # type: ignore[arg-type]
 
 

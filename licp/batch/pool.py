@@ -15,7 +15,7 @@ from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any
 
 from licp.errors import LicpError
-from licp.threads import search_threads
+from licp.threads import positive, search_threads
 
 __all__ = ["JobTimeoutError", "WorkerPool"]
 
@@ -59,12 +59,14 @@ class WorkerPool(Executor):
 
     Raises
     ------
+    InputError
+        If ``workers`` is no positive integer.
     LicpError
         If no process can be started.
     """
 
     def __init__(self, workers: int | None = None, timeout: float | None = None) -> None:
-        self.workers = search_threads(workers)
+        self.workers = search_threads(None) if workers is None else positive(workers, "workers")
         self._timeout = timeout
         self._lock = threading.RLock()
         self._waiting: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
