@@ -6,6 +6,7 @@ as head templates commonly have them.  Views are orthographic, so equal lengths 
 
 import io
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -161,7 +162,7 @@ def figure_fit(
     scan: Any,
     path: str | os.PathLike[str],
     *,
-    views: tuple[View, ...] = ("front", "three-quarter"),
+    views: View | Sequence[View] = ("front", "three-quarter"),
     unit: str = "unit of the scan",
     limit: float | None = None,
 ) -> Path:
@@ -175,7 +176,7 @@ def figure_fit(
         The scan it was morphed to.  It is shown in the template's frame.
     path : path
         A ``.png``; it appears whole or not at all.
-    views : tuple of {"front", "three-quarter", "profile"}
+    views : {"front", "three-quarter", "profile"}, or several of them
         One row of the picture for each.
     unit : str
         Of the scan, for the label of the colour bar.
@@ -208,7 +209,8 @@ def figure_fit(
     path = Path(path)
     if path.suffix.lower() != ".png":
         raise OutputError(f"{path}: pictures are written as .png")
-    if not views:
+    rows: Sequence[View] = (views,) if isinstance(views, str) else views
+    if not rows:
         raise InputError("a picture needs at least one view")
     scan = as_mesh(scan, "scan")
     matched = result.state == State.MATCHED
@@ -230,13 +232,13 @@ def figure_fit(
         ("morphed template", fit, _MORPH_COLOR, 1.0),
         ("distance to the scan", fit, heat, 0.5),
     ]
-    figure = Figure((_WIDTH / _DPI, (len(views) * _PANEL[1] + _TITLE) / _DPI), dpi=_DPI)
+    figure = Figure((_WIDTH / _DPI, (len(rows) * _PANEL[1] + _TITLE) / _DPI), dpi=_DPI)
     FigureCanvasAgg(figure)
-    top = len(views) * _PANEL[1]
+    top = len(rows) * _PANEL[1]
     for j, (name, mesh, colors, relief) in enumerate(columns):
         place = ((j + 0.5) * _PANEL[0] / _WIDTH, (top + _TITLE / 2) / (top + _TITLE))
         figure.text(*place, name, ha="center", va="center", fontsize=13)
-        for i, view in enumerate(views):
+        for i, view in enumerate(rows):
             frame = Frame.around(fit.vertices, view, _PANEL)
             picture = draw(mesh, view, size=_PANEL, frame=frame, colors=colors, relief=relief)
             figure.figimage(picture, j * _PANEL[0], top - (i + 1) * _PANEL[1])

@@ -146,7 +146,8 @@ def test_scan_that_is_inside_out_is_shown_from_outside(fit: MorphResult, tmp_pat
     inverted = Mesh(SCAN.vertices, SCAN.faces[:, ::-1])
     report = replace(fit.repairs["scan"], inverted=True)
     turned = replace(fit, repairs={**fit.repairs, "scan": report})
-    path = figure_fit(turned, inverted, tmp_path / "turned.png", views=("front",))
+    path = figure_fit(turned, inverted, tmp_path / "turned.png", views="front")
+    assert Image.open(path).size == (render._WIDTH, render._PANEL[1] + render._TITLE)
     scan, template = (panel(path, 0, k)[100:370, 100:300].mean() for k in range(2))
     assert scan > 0.8 * template
 
