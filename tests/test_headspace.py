@@ -215,7 +215,9 @@ def test_metadata_are_typed(hs: Headspace) -> None:
     assert hs[NUMBER["person_file"]].metadata.id == NUMBER["person_file"]
     with pytest.raises(DatasetError, match=r"no metadata: looked for .*subject\.txt.*holds 13"):
         _ = hs[NUMBER["missing_metadata"]].metadata
-    assert hs[1].metadata is hs[1].metadata or hs[1].metadata == hs[1].metadata
+    subject = hs[1]
+    assert subject.metadata is subject.metadata  # read once
+    assert subject.metadata == about != hs[1519].metadata
 
 
 @pytest.mark.parametrize(

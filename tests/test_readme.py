@@ -94,8 +94,13 @@ def test_tables_are_complete() -> None:
     documented = {line.split()[0] for line in EPILOG.split("\n")[2:] if line.strip()}
     assert set(codes[1 : 1 + len(documented)]) == documented
     assert all(f"`{field}`" in TEXT for field in licp.MorphResult.__dataclass_fields__)
+    synopsis = re.search(r"^licp morph (.*?)^licp ", TEXT, re.M | re.S)
+    assert synopsis is not None
+    words = set(re.findall(r"[\w-]+", synopsis.group(1)))
     for option in cli.main.commands["morph"].params:  # type: ignore[attr-defined]
-        assert any(name in TEXT for name in option.opts) or option.name in ("template", "scan")
+        names = [name.upper() if option.param_type_name == "argument" else name
+                 for name in option.opts]  # fmt: skip
+        assert words.intersection(names), option.name
 
 
 def test_landmark_examples_are_read(tmp_path: Path) -> None:
