@@ -22,8 +22,10 @@ _FEW = 0.005
 # So many times as many that could be taken apart are worth a look at what the scan shows there:
 # crushed ears have 1.3 to 10 %, a third of all ICT fits have more than 1 % at closed lips.
 _TORN = 2
-# Vertices without a match that one fault or crushed vertex less may cost: absent ears 0.3 to 6.
-_WORTH = 20
+# Vertices without a match that one fault or crushed vertex less may cost on the way, where wide
+# open mouths let go of their lips until they find others, and in the end: absent ears cost 0.3 to
+# 2, ears and mouth of a head that shows neither 3, lips of another style than the template's 5.
+_WORTH, _IN_THE_END = 20, 4
 # Vertices that must get a match back for one fault more: a few flipped faces in a mouth.  5 to 50
 # are alike, with 100 one of 32 wide open mouths stays lost.
 _BACK = 20
@@ -60,6 +62,7 @@ def bend_doubting(bent: Bent, encounter: Encounter, stages: Stages) -> tuple[Ben
     if len(apart.left) <= most and not doubt.crushed:
         return bent, absent
     passes = 0
+    tried = [(bent, absent, _wrong(bent, doubt))]
     for share in _LACKING:
         while (len(doubt.left) or doubt.crushed) and not bent.shape.stopped:
             part = template.absent(doubt, share)
@@ -76,13 +79,14 @@ def bend_doubting(bent: Bent, encounter: Encounter, stages: Stages) -> tuple[Ben
                 failed = doubted
                 break
             (bent, doubt), absent = again, doubted
+            tried.append((bent, absent, _wrong(bent, doubt)))
     if absent.any():
         # Led there by its surroundings, a mouth that is wide open may be found after all.
         again = _bend_if(encounter, stages, start=bent)
         least = np.count_nonzero(absent)
         if again is not None and _BACK * (_wrong(*again) - _wrong(bent, doubt)) <= least:
             return again[0], np.zeros_like(absent)
-    return bent, absent
+    return min(tried, key=lambda it: np.count_nonzero(it[1]) + _IN_THE_END * it[2])[:2]
 
 
 def _wrong(bent: Bent, doubt: Doubt) -> int:

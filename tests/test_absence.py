@@ -1,6 +1,7 @@
 """What a template has and a scan does not show: told by curvature, and left to its surroundings."""
 
 import importlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import licp
 from benchmarks.heads import generated_head
 from benchmarks.robust import cut, flattened
 from data_fixtures.head import template
-from licp import State
+from licp import State, demo
 from licp.absence import Doubt, absent_parts, lacking, lacking_curvature
 from licp.features import HeatCurvature
 from licp.level import Pyramid
@@ -132,3 +133,11 @@ def test_ears_that_were_crushed_are_absent_though_skins_were_pushed_apart(how: s
     assert np.linalg.norm(fit.vertices - head.truth, axis=1)[ears].mean() < 7.0
     whole = morpher.morph((head.scan_vertices, head.scan_faces))
     assert not (whole.state == State.ABSENT)[ears].any()
+
+
+def test_lips_and_eyes_of_another_style_are_not_absent(shared_data: Path) -> None:
+    """A template of another make lacks something everywhere, and that is no absence."""
+    scan = licp.load_mesh(demo.SCAN)
+    fit = licp.morph(shared_data / "makehuman" / "template.obj", scan)
+    assert not (fit.state == State.ABSENT).any()
+    assert fit.quality.self_intersections < 20 and fit.quality.flipped_faces < 10
