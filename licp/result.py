@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from licp.correspondence import State
+from licp.flags import flags_of
 from licp.io import save_mesh
 from licp.mesh import Mesh
 from licp.quality import Quality
@@ -133,9 +135,13 @@ class MorphResult:
         distance = "no overlap" if q is None else f"median distance {q.median:.3g}"
         return (
             f"<MorphResult: {len(self.vertices)} vertices, {self.matched:.0%} matched, {distance}, "
-            f"{'converged' if self.converged else 'not converged'}, "
-            f"{sum(self.seconds.values()):.2f} s>"
+            f"{', '.join(self.flags) or 'converged'}, {sum(self.seconds.values()):.2f} s>"
         )
+
+    @cached_property
+    def flags(self) -> tuple[str, ...]:
+        """Reasons to doubt the fit, none for a good one: see :func:`licp.flags.flags_of`."""
+        return flags_of(self.quality, self.mesh, self.converged)
 
     @property
     def matched(self) -> float:
@@ -165,6 +171,7 @@ class MorphResult:
         counts = np.bincount(self.state, minlength=len(State))
         out: dict[str, Any] = {
             "converged": self.converged,
+            "flags": list(self.flags),
             "stopped": self.stopped,
             "similarity": self.similarity.to_dict(),
             "states": {s.name.lower(): int(counts[s]) for s in State},

@@ -23,7 +23,6 @@ import trimesh
 import licp
 from licp.batch import Failure, JobTimeoutError, WorkerPool, dispatch, morph_many
 from licp.batch.dispatch import open_executor
-from licp.batch.flags import flags
 from licp.similarity import Similarity
 from tests import heads
 
@@ -347,13 +346,14 @@ def test_script_without_main_guard_is_told(tmp_path: Path) -> None:
 
 def test_flags_tell_a_wrong_pose_from_a_right_one() -> None:
     right = heads.result()
-    assert flags(right) == []
+    assert right.flags == ()
     about_y = Similarity(1.0, np.diag([-1.0, 1.0, -1.0]), np.zeros(3))
     wrong = heads.morpher().morph(heads.scan_arrays(), start=heads.pose().after(about_y))
     assert heads.error(wrong.vertices) > 50
-    assert "distorted" in flags(wrong)
+    assert "distorted" in wrong.flags and "distorted" in repr(wrong)
     half = heads.part(heads.scan_arrays(), front())
-    assert "little seen" in flags(heads.morpher().morph(half, start=heads.pose()))
+    seen = heads.morpher().morph(half, start=heads.pose())
+    assert "little seen" in seen.flags and "little seen" in seen.to_dict()["flags"]
 
 
 def test_dask_cluster_with_a_worker_killed_in_the_middle(tmp_path: Path) -> None:

@@ -21,7 +21,6 @@ import scipy
 
 from licp import __version__
 from licp.batch.dispatch import Failure
-from licp.batch.flags import flags
 from licp.batch.sources import checksum, recognised
 from licp.errors import OutputError
 from licp.io import write_file
@@ -195,7 +194,6 @@ def write_fit(
         "licp": __version__,
         **about,
         "mesh": _mesh_entry(mesh),
-        "flags": flags(result),
         "matched": result.matched,
         **result.to_dict(vertex_data),
     }

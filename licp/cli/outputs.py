@@ -117,6 +117,8 @@ def summary(result: MorphResult, unit: str = "in the unit of the scan") -> str:
         if d is not None:
             lines.append(f"  {name}: median {d.median:.3g}, 95 % below {d.p95:.3g} {unit}")
     lines += [f"  {line}" for line in result.adjusted]
+    if result.flags:
+        lines.append(f"  look at it: {', '.join(result.flags)}")
     lines += [
         f"  flipped faces {q.flipped_faces}, self-intersections {q.self_intersections} "
         f"(template {q.rest_self_intersections})",

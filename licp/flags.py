@@ -10,9 +10,10 @@ limit of the distortion every time.
 import numpy as np
 
 from licp.geometry import face_normals_areas
-from licp.result import MorphResult
+from licp.mesh import Mesh
+from licp.quality import Quality
 
-__all__ = ["flags"]
+__all__ = ["flags_of"]
 
 # Half of a head: what is filled in outweighs what is seen.
 _SEEN = 0.5
@@ -26,9 +27,20 @@ _SHRUNK, _STRETCHED = -0.25, 0.18
 _FLIPPED, _CROSSING = 0.001, 0.03
 
 
-def flags(result: MorphResult) -> list[str]:
+def flags_of(quality: Quality, fit: Mesh, converged: bool) -> tuple[str, ...]:
     """Reasons to doubt a fit, none for a good one.
 
+    Parameters
+    ----------
+    quality : Quality
+        Of the fit.
+    fit : Mesh
+        The morphed template.
+    converged : bool
+        See :class:`licp.MorphResult`.
+
+    Notes
+    -----
     ======================  =====================================================================
     not converged           the schedule was not completed, or its last step was no small one
     little seen             the scan shows less than 50 % of the template
@@ -41,13 +53,13 @@ def flags(result: MorphResult) -> list[str]:
                             template, by 3 % of the number of faces
     ======================  =====================================================================
     """
-    quality, faces = result.quality, len(result.mesh.faces)
-    size = np.sqrt(face_normals_areas(result.vertices, result.mesh.faces)[1].sum())
+    faces = len(fit.faces)
+    size = np.sqrt(face_normals_areas(fit.vertices, fit.faces)[1].sum())
     distances = (quality.template_to_scan, quality.scan_to_template)
     edge = quality.edge_distortion
     added = quality.self_intersections - quality.rest_self_intersections
     found = {
-        "not converged": not result.converged,
+        "not converged": not converged,
         "little seen": quality.template_seen < _SEEN,
         "scan not explained": quality.scan_explained < _EXPLAINED,
         "far from scan": any(d is None or d.p95 > _FAR * size for d in distances),
@@ -55,4 +67,4 @@ def flags(result: MorphResult) -> list[str]:
         "flipped faces": quality.flipped_faces > _FLIPPED * faces,
         "self-intersections": added > _CROSSING * faces,
     }
-    return [name for name, is_so in found.items() if is_so]
+    return tuple(name for name, is_so in found.items() if is_so)
