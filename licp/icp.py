@@ -20,6 +20,7 @@ from licp.traits import Traits
 __all__ = ["Encounter", "Iteration", "Shape", "Watch", "deform"]
 
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
 # A solve starts from this part of the last step: 14 % fewer iterations of conjugate gradients; with
 # 0.3 or 0.9 half of that.
@@ -143,7 +144,8 @@ def deform(
     Raises
     ------
     OverlapError
-        If not one vertex has a match that passes the gates.
+        If not one vertex has a match that passes the gates, in a stage without landmarks or in
+        the end.
     """
     pyramid, matcher = encounter.template.pyramid, encounter.matcher
     begin = matcher.crew.begin
@@ -171,10 +173,7 @@ def deform(
             matches = search.match(X, level.normals(X), level.traits, territory)
             w, pull, along = level.weigh(X, matches, hung, detail)
             if not w.any():
-                raise OverlapError(
-                    "not one template vertex has a match that passes the gates: "
-                    f"{_count_states(matches)}; check masks, labels, start and winding"
-                )
+                raise _unmatched(matches, level.traits.free)
             bend, force = bent()
             ready()
             d, info = solver.solve(
@@ -194,9 +193,18 @@ def deform(
         history.append(StageRecord(stage.stiffness, *told, done - first, inner, factors, seconds))
         if stop:
             break
+    # Landmarks may have held the template where the scan is not.
+    pulls = (matches.state == State.MATCHED) & level.traits.free
+    if not (stop or pulls.any()):
+        raise _unmatched(matches, level.traits.free)
     return Shape(number, X, matches, search, tuple(history), stop)
 
 
-def _count_states(matches: Matches) -> str:
-    counts = np.bincount(matches.state, minlength=len(State))
-    return ", ".join(f"{counts[s]} {s.name.lower()}" for s in State if counts[s])
+def _unmatched(matches: Matches, free: Bools) -> OverlapError:
+    counts = np.bincount(matches.state[free], minlength=len(State))
+    told = [f"{counts[s]} {s.name.lower()}" for s in State if counts[s]]
+    told += [f"{np.count_nonzero(~free)} that may not match"] if not free.all() else []
+    return OverlapError(
+        f"not one template vertex has a match that passes the gates: {', '.join(told)}; "
+        "check landmarks, masks, labels, start and winding"
+    )

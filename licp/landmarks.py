@@ -19,6 +19,9 @@ Ints = NDArray[np.int64]
 FEWEST = 4
 # The same bound as for vertices: beyond it, products of coordinates overflow.
 _HUGE = 1e50
+# A landmark that counts a hundred times leaves its neighbours no say; far more, and nothing else
+# is heard in double precision.
+_SUREST = 100.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,8 +36,8 @@ class Landmarks:
     positions : (k, 3) float
         Where they are, in the frame and unit of the scan.
     confidence : (k,) float, optional
-        1 (the default) for points to be met, less for noisy ones; 0 leaves a point out, and
-        its position may then be NaN.
+        1 (the default) for points to be met, less for noisy ones, at most 100; 0 leaves a point
+        out, and its position may then be NaN.
 
     Examples
     --------
@@ -64,8 +67,11 @@ class Landmarks:
             raise LandmarkError(f"landmark confidences must be numbers: {error}") from error
         if c.shape != (k,):
             raise LandmarkError(f"{k} landmark positions but confidences of shape {c.shape}")
-        if not (np.isfinite(c).all() and (c >= 0).all()):
-            raise LandmarkError("landmark confidences must be finite and not negative")
+        if not ((c >= 0) & (c <= _SUREST)).all():
+            raise LandmarkError(
+                f"landmark confidences must be finite and from 0 to {_SUREST:g}: 1 is a point to "
+                "be met"
+            )
         bad = np.flatnonzero((c > 0) & ~np.isfinite(positions).all(1))
         if len(bad):
             raise LandmarkError(
@@ -159,6 +165,19 @@ class BoundLandmarks:
         corners = np.repeat(at[:, None], 3, axis=1)
         positions = self.positions - offsets
         return replace(self, corners=corners, barycentric=_whole(len(at)), positions=positions)
+
+    def check_near(self, scan: Floats) -> None:
+        """Refuse landmarks that are farther from the scan's vertices (s, 3) than it is large."""
+        low, high = scan.min(axis=0), scan.max(axis=0)
+        beyond = np.maximum(low - self.positions, self.positions - high).max(axis=1, initial=0.0)
+        off = beyond / max(float(np.linalg.norm(high - low)), 1e-300)
+        if (off > 1.0).any():
+            worst = self.positions[off.argmax()]
+            raise LandmarkError(
+                f"{np.count_nonzero(off > 1.0)} of {len(self)} landmark positions are farther from "
+                f"the scan than it is large (the worst at {worst}): give them in its frame and "
+                "unit, and missing ones confidence 0"
+            )
 
     def suffice(self) -> bool:
         """Whether they determine a similarity with something to spare."""

@@ -37,6 +37,8 @@ Bools = NDArray[np.bool_]
 # Relative accuracy of a linear solve.  The next iteration matches anew, so more buys nothing: with
 # 0.03 or 0.08 the error of our tuning heads is the same within 0.3 %.
 _SOLVE = 0.05
+# Factors on data or stiffness beyond this leave nothing of the other in double precision.
+_MOST = 1e4
 # Threads that prepare a template: what can be done aside takes about as long as the rest.
 _SET_UP = 2
 # Root-mean-square displacement below which the last step counts as none: 0.4 mm of 400.
@@ -57,9 +59,9 @@ class Morpher:
     schedule : Schedule, optional
         ``Schedule.progressive()`` if not given; with regions, ``Schedule.regional(regions)``.
     data_weights : (n,) float, optional
-        How much each vertex trusts its match, 1 by default.
+        How much each vertex trusts its match, 1 by default, from 0 to 10,000.
     stiffness : (n,) float, optional
-        Factor on the bending stiffness at each vertex, 1 by default.
+        Factor on the bending stiffness at each vertex, 1 by default, from 0.0001 to 10,000.
     mask : (n,) bool, optional
         Vertices that follow, but never match.
     labels : (n,) int, optional
@@ -111,11 +113,10 @@ class Morpher:
         bending = _per_vertex(stiffness, n, "stiffness", np.float64)
         masked = _per_vertex(mask, n, "mask", np.bool_)
         of_labels = _per_vertex(labels, n, "labels", np.int64)
-        for name, values in (("data_weights", weights), ("stiffness", bending)):
-            if values is not None:
-                _check_weights(values, name)
-        if bending is not None and not (bending > 0).all():
-            raise InputError("stiffness must be positive everywhere")
+        if weights is not None:
+            _check_weights(weights, "data_weights")
+        if bending is not None:
+            _check_weights(bending, "stiffness", 1 / _MOST)
 
         sets = self._sets()
         if sets and of_labels is not None:
@@ -254,6 +255,7 @@ class Morpher:
             marks = as_landmarks(landmarks).bind(
                 self.template, template.clean.index, template.in_body
             )
+            marks.check_near(ready.full.vertices)
         pose = _start(start, marks)
         with one_blas_thread, Crew(workers) as crew:
             # Needed last.
@@ -421,9 +423,12 @@ def _per_vertex(values: Any, n: int, name: str, kind: Any) -> NDArray[Any] | Non
     return array.astype(kind)
 
 
-def _check_weights(values: Floats, name: str) -> None:
-    if not (np.isfinite(values).all() and (values >= 0).all()):
-        raise InputError(f"{name} must be finite and not negative")
+def _check_weights(values: Floats, name: str, least: float = 0.0) -> None:
+    if not ((values >= least) & (values <= _MOST)).all():
+        raise InputError(
+            f"{name} must be finite and from {least:g} to {_MOST:g} (1: as usual), "
+            f"not {values.min():g} to {values.max():g}"
+        )
 
 
 def _start(start: Any, marks: BoundLandmarks | None) -> Any:

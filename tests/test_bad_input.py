@@ -13,6 +13,7 @@ from heads import (
     part,
     pose,
     potato,
+    scan,
     scan_arrays,
     short_morpher,
     short_result,
@@ -134,7 +135,7 @@ def test_places_where_nothing_can_be_written(tmp_path: Path, name: str, message:
 
 FRONT = np.ones(N)
 PER_VERTEX = [
-    ("data_weights", -FRONT, "not negative"),
+    ("data_weights", -FRONT, "from 0 to 10000"),
     ("data_weights", spoilt(FRONT[:, None].repeat(2, 1), np.nan, 3)[:, 1], "finite"),
     ("data_weights", 0 * FRONT, "no template vertex that may match"),
     ("data_weights", FRONT[1:], r"162 vertices, not \(161,\)"),
@@ -142,8 +143,10 @@ PER_VERTEX = [
     ("data_weights", ["a"] * N, "float64"),
     ("data_weights", [[1], [1, 2]], "162"),
     ("data_weights", np.full(N, None), "float64"),
-    ("stiffness", 0 * FRONT, "positive"),
-    ("stiffness", -FRONT, "not negative"),
+    ("stiffness", 0 * FRONT, "from 0.0001"),
+    ("stiffness", 1e5 * FRONT, "from 0.0001 to 10000"),
+    ("data_weights", 1e200 * FRONT, "to 10000"),
+    ("stiffness", -FRONT, "from 0.0001 to 10000"),
     ("stiffness", np.inf * FRONT, "finite"),
     ("stiffness", FRONT[1:], "162"),
     ("mask", np.ones(N, bool), "no template vertex that may match"),
@@ -237,6 +240,25 @@ def test_landmarks_that_fit_nothing() -> None:
             short_morpher().morph(scan_arrays(), landmarks=(ids, places))
 
 
+@pytest.mark.parametrize(
+    "places", [[1e6, 0.0, 0.0], [[1e6, 0, 0]] + 3 * [[0.0, 0, 0]]], ids=["all", "one"]
+)
+def test_landmarks_in_another_frame_or_unit(places: object) -> None:
+    ids = [3, 50, 200, 400]
+    there = scan().truth[ids] + places
+    with pytest.raises(LandmarkError, match="farther from the scan than it is large"):
+        short_morpher().morph(scan_arrays(), landmarks=(ids, there))
+
+
+def test_landmarks_do_not_stand_in_for_matches() -> None:
+    ids = np.arange(0, 944, 8)
+    away = scan().truth[ids] + np.array([0.0, 400.0, 0.0])
+    with pytest.raises(OverlapError):
+        short_morpher().morph(
+            scan_arrays(), landmarks=(ids, away, 100 * np.ones(len(ids))), start="global"
+        )
+
+
 def test_nothing_to_match_is_no_fit() -> None:
     labelled = Morpher((V, F), labels=np.zeros(N, int))
     with pytest.raises(OverlapError, match=f"{N} region"):
@@ -244,6 +266,9 @@ def test_nothing_to_match_is_no_fit() -> None:
     one = part((V, F), np.arange(len(F)) == 7)
     with pytest.raises(OverlapError, match="border"):
         morph((V, F), one, start=HERE)
+    lone = Morpher((V, F), mask=np.arange(N) != 3)
+    with pytest.raises(OverlapError, match=r": 1 \w+, 161 that may not match"):
+        lone.morph(part((V, F), ~(F == 3).any(1)), start=HERE)
 
 
 def test_every_error_is_one_of_ours_and_of_python() -> None:
