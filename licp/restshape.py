@@ -1,22 +1,28 @@
 """The rest shape: what the elastic energy pulls the template back to."""
 
 from copy import copy
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 from scipy import sparse
+from scipy.spatial import KDTree
 
-from licp.similarity import best_rotations, fit_similarities
+from licp.similarity import best_rotations
 
-__all__ = ["LocalSimilarities", "farthest_points"]
+__all__ = ["Followers", "LocalSimilarities", "farthest_points"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 # Gaussian weights below this are left out: 3.7 standard deviations.
 _NEGLIGIBLE = 1e-3
+# Parts that reach less far than this (8 mm of 400) are specks, whose surroundings reach so far.
+_SPECK = 0.02
+# At most so many parts have a similarity of their own, and the others share as many.
+_MOST = 200
 
 
 class LocalSimilarities:
@@ -53,17 +59,8 @@ class LocalSimilarities:
         weights = self._weights(vertices)
         # Products of sparse and dense arrays have no static type.
         self._blend: Any = _means(weights)
-        self._gather: Any = _means(weights.T.tocsr())
-        self._rest = vertices
+        self._controls = _Controls(_means(weights.T.tocsr()), vertices, radius)
         self._speak: Ints | None = None
-        G = self._gather
-        self._rest_mean, H = _moments(G.indptr, G.indices, G.data, vertices, vertices)
-        H -= self._rest_mean[:, :, None] * self._rest_mean[:, None, :]
-        spread = np.trace(H, axis1=1, axis2=2)
-        # A control that sees one vertex, or a few on a line, knows neither scale nor rotation.
-        extent = np.linalg.svd(H, compute_uv=False)
-        self._knows = extent[:, 1] > 1e-6 * radius**2
-        self._spread = np.where(self._knows, spread, 1.0)
 
     def on(self, vertices: Floats, speak: Ints) -> "LocalSimilarities":
         """The same controls for a finer template.
@@ -114,22 +111,106 @@ class LocalSimilarities:
 
     def _of_controls(self, vertices: Floats) -> Floats:
         """Similarities of the surroundings of the controls, (c, 3, 3)."""
-        if self._speak is not None:
-            vertices = vertices[self._speak]
-        G = self._gather
+        return self._controls.maps(vertices if self._speak is None else vertices[self._speak])[0]
+
+
+class Followers:
+    """Small parts beside a surface, which go where what surrounds them goes.
+
+    Each part moves as a whole, by the similarity that best carries its surroundings: their weights
+    are Gaussian in how much farther off than the nearest vertex they are, as wide as the part
+    reaches.  Specks, and all but the largest of very many parts, blend the similarities around a
+    few of them that are spread over all: vertices that no face uses may be tens of thousands.
+
+    Parameters
+    ----------
+    vertices : (n, 3) float64
+        The surface undeformed, in parts of its size.
+    spacing : float
+        Of its vertices; surroundings are as wide at least.
+    points : (k, 3) float64
+        Of all parts.
+    part : (k,) int64
+        Number of the part of each point, from 0 and without gaps.
+
+    Examples
+    --------
+    >>> import trimesh
+    >>> V = trimesh.creation.icosphere(2).vertices
+    >>> beside = Followers(V, 0.3, np.array([[0.0, 0.0, 1.5]]), np.array([0]))
+    >>> beside.placed(2.0 * V + 1.0).round(9).tolist()
+    [[1.0, 1.0, 4.0]]
+    """
+
+    def __init__(self, vertices: Floats, spacing: float, points: Floats, part: Ints) -> None:
+        count = np.bincount(part)
+        centre = np.stack([np.bincount(part, x) for x in points.T], 1) / count[:, None]
+        extent = np.zeros(len(count))
+        np.maximum.at(extent, part, np.linalg.norm(points - centre[part], axis=1))
+        largest = np.argsort(-extent, kind="stable")
+        large = int((extent[largest[:_MOST]] >= _SPECK).sum())
+        speck = np.sort(largest[large:])
+        shared = speck[farthest_points(centre[speck], min(_MOST, len(speck)))]
+
+        lead = np.r_[largest[:large], shared]
+        reach = np.maximum(extent[lead], max(_SPECK, spacing))
+        gather = _around(vertices, centre[lead], reach)
+        self._controls = _Controls(gather, vertices, reach)
+        # As wide as the worst served one is off: with all of them served, each has its own.
+        width = np.asarray(KDTree(centre[shared]).query(centre[speck])[0]).max(initial=0.0)
+        start, at, weight = _gaussian(centre[speck], centre[shared], width, _NEGLIGIBLE)
+        among = sparse.csr_array((weight, at, start), shape=(len(speck), len(shared)))
+        blend: Any = sparse.block_diag([sparse.eye_array(large), among], format="csr")
+        row = np.argsort(np.r_[largest[:large], speck])
+        self._blend: Any = _means(blend)[row[part]]
+        self._points = points
+
+    def placed(self, vertices: Floats) -> Floats:
+        """The points (k, 3) where the vertices of the surface are now at ``vertices`` (n, 3)."""
+        maps, mean = self._controls.maps(vertices)
+        offset = mean - np.einsum("cij,cj->ci", maps, self._controls.rest_mean)
+        turned = (self._blend @ maps.reshape(-1, 9)).reshape(-1, 3, 3)
+        points: Floats = np.einsum("kij,kj->ki", turned, self._points) + self._blend @ offset
+        return points
+
+    def told(self, values: Floats) -> Floats:
+        """Means (k,) of values of the vertices (n,) over what surrounds each point."""
+        means: Floats = self._blend @ (self._controls.gather @ values)
+        return means
+
+
+class _Controls:
+    """Similarities that best carry weighted vertices from one shape to others.
+
+    Parameters
+    ----------
+    gather : (c, n) csr_array
+        Weights of the vertices for each of them, with the sum one.
+    rest : (n, 3) float64
+        The one shape.
+    radius : float or (c,) float64
+        How far the weights reach, about.
+    """
+
+    def __init__(self, gather: Any, rest: Floats, radius: float | Floats) -> None:
+        self.gather = gather
+        self._rest = rest
+        self.rest_mean, H = _moments(gather.indptr, gather.indices, gather.data, rest, rest)
+        H -= self.rest_mean[:, :, None] * self.rest_mean[:, None, :]
+        spread = np.trace(H, axis1=1, axis2=2)
+        # A control that sees one vertex, or a few on a line, knows neither scale nor rotation.
+        extent = np.linalg.svd(H, compute_uv=False)
+        self._knows = extent[:, 1] > 1e-6 * np.square(radius)
+        self._spread = np.where(self._knows, spread, 1.0)
+
+    def maps(self, vertices: Floats) -> tuple[Floats, Floats]:
+        """Rotations times scales (c, 3, 3), and weighted means (c, 3), of the present shape."""
+        G = self.gather
         mean, H = _moments(G.indptr, G.indices, G.data, vertices, self._rest)
-        H -= mean[:, :, None] * self._rest_mean[:, None, :]
+        H -= mean[:, :, None] * self.rest_mean[:, None, :]
         R, gain = best_rotations(np.where(self._knows[:, None, None], H, 0.0))
         scale = np.where(self._knows, gain / self._spread, 1.0)
-        similarities: Floats = scale[:, None, None] * R
-        return similarities
-
-
-def follow(rest: Floats, moved: Floats, weights: Floats, points: Floats) -> Floats:
-    """Move points (k, 3) by the weighted best similarity from ``rest`` to ``moved`` (n, 3)."""
-    s, R, t = fit_similarities(rest[None], moved[None], weights[None])
-    followed: Floats = s[0] * points @ R[0].T + t[0]
-    return followed
+        return scale[:, None, None] * R, mean
 
 
 @njit(cache=True, nogil=True)
@@ -198,6 +279,20 @@ def farthest_points(points: Floats, count: int) -> Ints:
             if nearest[i] > best:
                 last, best = i, nearest[i]
     return chosen
+
+
+def _around(vertices: Floats, centres: Floats, reach: Floats) -> sparse.csr_array:
+    """Weights (c, n) with the sum one, Gaussian in how much farther off than the nearest one."""
+    tree = KDTree(vertices)
+    nearest = np.asarray(tree.query(centres)[0])
+    limit = nearest + np.sqrt(-2.0 * np.log(_NEGLIGIBLE)) * reach
+    found = tree.query_ball_point(centres, limit, return_sorted=True)
+    start = np.cumsum([0, *map(len, found)])
+    at = np.fromiter(chain.from_iterable(found), np.int64, start[-1])
+    row = np.repeat(np.arange(len(centres)), np.diff(start))
+    farther = np.linalg.norm(vertices[at] - centres[row], axis=1) - nearest[row]
+    weight = np.exp(-0.5 * (farther / reach[row]) ** 2)
+    return _means(sparse.csr_array((weight, at, start), shape=(len(centres), len(vertices))))
 
 
 def _means(weights: sparse.csr_array) -> sparse.csr_array:

@@ -16,7 +16,7 @@ from licp.intersections import self_intersections
 from licp.level import Pyramid
 from licp.mesh import Mesh
 from licp.repair import clean
-from licp.restshape import follow
+from licp.restshape import Followers
 from licp.schedule import Schedule
 from licp.similarity import Similarity
 from licp.solver import Backend
@@ -168,7 +168,7 @@ class PreparedTemplate:
             min(stiffness),
             crew,
         )
-        self._followers = self._follower_weights(part)
+        self._loose, self._followers = self._beside(part)
         self.cloud = cloud()
         self.crossings = crossings()
 
@@ -225,31 +225,20 @@ class PreparedTemplate:
                 return absent
             share += _STRICTER
 
-    def _follower_weights(self, part: Ints) -> list[tuple[Ints, Floats]]:
-        """Vertices outside the body, by component, with what they follow."""
-        on_clean = self.clean.index
+    def _beside(self, part: Ints) -> tuple[Ints, Followers]:
+        """Vertices of the mesh that are not in the body, and how they follow it."""
         loose = np.flatnonzero(self._body_of < 0)
-        if not len(loose):
-            return []
-        group = np.where(on_clean[loose] < 0, len(part) + loose, part[on_clean[loose]])
-        groups = []
-        for label in np.unique(group):
-            mine = loose[group == label]
-            at = self.to_unit.apply(self.mesh.vertices[mine])
-            centre = at.mean(0)
-            reach = max(float(np.linalg.norm(at - centre, axis=1).max()), 0.02)
-            d = np.linalg.norm(self.rest - centre, axis=1)
-            groups.append((mine, np.exp(-0.5 * ((d - d.min()) / reach) ** 2)))
-        return groups
+        kept = self.clean.index[loose]
+        # Each vertex that no face uses is a part by itself.
+        group = np.where(kept < 0, len(part) + loose, part[kept])
+        number = np.unique(group, return_inverse=True)[1]
+        at = self.to_unit.apply(self.mesh.vertices[loose])
+        return loose, Followers(self.rest, self.pyramid.finest.spacing, at, number)
 
     def placed(self, X: Floats) -> Floats:
         """All vertices of the mesh (n, 3) where those of its body are at ``X``."""
-        body_of = self._body_of
-        everywhere = np.empty((len(body_of), 3))
-        everywhere[body_of >= 0] = X[body_of[body_of >= 0]]
-        for mine, weights in self._followers:
-            at = self.to_unit.apply(self.mesh.vertices[mine])
-            everywhere[mine] = follow(self.rest, X, weights, at)
+        everywhere = X[self._body_of]
+        everywhere[self._loose] = self._followers.placed(X)
         return everywhere
 
     def told(
@@ -285,6 +274,5 @@ class PreparedTemplate:
         residual[here] = np.where(seen, gap, np.nan)[body_of[here]] * scale
         confidence = np.zeros(n)
         confidence[here] = trust[body_of[here]]
-        for mine, weights in self._followers:
-            confidence[mine] = 0.5 * (weights @ trust) / weights.sum()
+        confidence[self._loose] = 0.5 * self._followers.told(trust)
         return full_state, residual, confidence

@@ -34,6 +34,7 @@ from heads import template as head
 from scipy.spatial import KDTree
 from threadpoolctl import threadpool_info
 
+from data_fixtures.head import template as made_up_template
 from licp import (
     Iteration,
     Mesh,
@@ -740,6 +741,30 @@ def test_unused_template_vertices_keep_their_number_and_follow() -> None:
     assert (fit.state[loose] == State.COMPONENT).all()
     gone = np.linalg.norm(fit.vertices[loose] - pose().apply(extra[loose]), axis=1)
     assert (gone < 0.05 * size()).all()
+
+
+def test_dropped_faces_cost_nothing() -> None:
+    V, F = ball(4)
+    half = Morpher(part((V, F), V[F].mean(1)[:, 2] > 0))
+    assert len(pickle.dumps(half)) < len(pickle.dumps(Morpher((V, F))))  # no weight for each pair
+    fit = half.morph((V * [1.0, 1.1, 0.95], F), start=HERE)
+    loose = V[:, 2] < -0.1
+    assert (fit.state[loose] == State.COMPONENT).all()
+    assert np.linalg.norm(fit.vertices - V * [1.0, 1.1, 0.95], axis=1)[loose].max() < 0.2
+
+
+def test_eyeballs_move_whole_with_what_surrounds_them() -> None:
+    eyed = made_up_template(1000, True)
+    V, n = eyed.vertices, len(arrays()[0])
+    fit = morph((V, eyed.faces), scan_arrays(), start=pose(), schedule=SHORT)
+    assert np.array_equal(fit.vertices[:n], short_result().vertices)
+    for eye in np.split(eyed.regions["eyeballs"], 2):
+        assert (fit.state[eye] == State.COMPONENT).all() and (fit.confidence[eye] > 0.1).all()
+        whole = fit_similarity(V[eye], fit.vertices[eye])
+        assert np.allclose(whole.apply(V[eye]), fit.vertices[eye], atol=1e-9)
+        lids = eyed.regions["eyes"][V[eyed.regions["eyes"], 0] * V[eye[0], 0] > 0]
+        socket = fit_similarity(V[lids], fit.vertices[lids])
+        assert np.linalg.norm(socket.apply(V[eye]) - fit.vertices[eye], axis=1).max() < 1.0  # mm
 
 
 def test_seams_stay_closed() -> None:

@@ -1,8 +1,11 @@
+import pickle
+
 import numpy as np
 import pytest
 from heads import ball, potato, rotation
+from scipy.spatial.distance import pdist
 
-from licp.restshape import LocalSimilarities, farthest_points, follow
+from licp.restshape import Followers, LocalSimilarities, farthest_points
 
 VECTORS = np.random.default_rng(0).normal(size=(642, 3))
 
@@ -76,13 +79,42 @@ def test_the_shape_it_was_made_of_stays_as_it_was() -> None:
     assert np.array_equal(V, before) and np.array_equal(VECTORS, given)
 
 
-def test_followers_move_by_the_similarity_of_those_they_follow() -> None:
+def test_parts_move_whole_with_what_surrounds_them() -> None:
     V, _ = potato()
-    R, at = rotation(2), np.array([[0.0, 0, 0], [0.1, 0.2, 0.3]])
-    moved = 2.0 * V @ R.T + 1.0
-    assert np.allclose(follow(V, moved, np.ones(len(V)), at), 2.0 * at @ R.T + 1.0)
-    moved[V[:, 2] < 0] += 50.0  # what has no weight does not count
-    assert np.allclose(follow(V, moved, (V[:, 2] >= 0) * 1.0, at), 2.0 * at @ R.T + 1.0)
+    R, rng = rotation(2), np.random.default_rng(4)
+    whole = [0.0, 0.1, 1.0] + 0.05 * rng.normal(size=(40, 3))
+    points, part = np.r_[whole, [[0.0, 0.0, -0.8]], [[0.3, 0.1, 1.6]]], np.r_[[1] * 40, 2, 0]
+    beside = Followers(V, 0.15, points, part)
+    assert np.allclose(beside.placed(2.0 * V @ R.T + 1.0), 2.0 * points @ R.T + 1.0)
+    bent = V + 0.2 * np.sin(3 * V[:, ::-1])
+    now = beside.placed(bent)
+    growth = pdist(now[:40]) / pdist(whole)
+    assert 0.5 < growth.mean() < 1.5 and np.allclose(growth, growth.mean())
+    # What is far off does not count.
+    torn = bent + 50.0 * (V[:, 2:] < 0.0)
+    assert np.allclose(np.delete(beside.placed(torn), 40, 0), np.delete(now, 40, 0), atol=1e-9)
+    assert np.allclose(beside.told((V[:, 2] > 0) * 1.0), np.r_[[1.0] * 40, 0.0, 1.0])
+
+
+def test_thousands_of_specks_share_what_they_follow() -> None:
+    V, _ = potato(4)
+    at = potato(5)[0] * 1.02
+    beside = Followers(V, 0.1, at, np.arange(len(at)))
+    assert len(pickle.dumps(beside)) < 1.5e7  # a weight for each pair would take 210 MB
+    bent = V + 0.1 * np.sin(2 * V[:, ::-1])
+    now = beside.placed(bent)
+    assert np.allclose(beside.placed(2.0 * V + 1.0), 2.0 * at + 1.0)
+    some = np.arange(0, len(at), 100)
+    alone = Followers(V, 0.1, at[some], np.arange(len(some))).placed(bent)
+    assert np.linalg.norm(now[some] - alone, axis=1).max() < 0.02
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_no_part_and_one_are_parts_enough(count: int) -> None:
+    V, _ = potato()
+    points = np.tile([0.0, 0.0, 2.0], (count, 1))
+    beside = Followers(V, 0.15, points, np.zeros(count, int))
+    assert np.allclose(beside.placed(V - 3.0), points - 3.0) and len(beside.told(V[:, 0])) == count
 
 
 def test_farthest_points_cover_the_shape() -> None:
