@@ -21,6 +21,10 @@ Ints = NDArray[np.int64]
 _NEGLIGIBLE = 1e-3
 # Parts that reach less far than this (8 mm of 400) are specks, whose surroundings reach so far.
 _SPECK = 0.02
+# Squared distances that differ by less than this part are equal but for rounding.
+_EQUAL = 1e-9
+# Of equal ones, the farthest this way comes first: no plane of symmetry holds it.
+_ASKEW = (1.0, 0.7549, 0.5698)
 # At most so many parts have a similarity of their own, and the others share as many.
 _MOST = 200
 
@@ -255,7 +259,11 @@ def _carried(start: Any, at: Any, weight: Any, maps: Any, vectors: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def farthest_points(points: Floats, count: int) -> Ints:
-    """Indices of points spread by farthest-point sampling, from the one farthest off the mean."""
+    """Indices of points spread by farthest-point sampling, from the one farthest off the mean.
+
+    Where several are as far, as on both sides of a symmetric shape, their places tell which one
+    comes first, not their order.
+    """
     n = len(points)
     centre = np.zeros(3)
     for i in range(n):
@@ -266,7 +274,7 @@ def farthest_points(points: Floats, count: int) -> Ints:
     last, best = 0, -1.0
     for i in range(n):
         d = ((points[i] - centre) ** 2).sum()
-        if d > best:
+        if _precedes(points, i, d, last, best):
             last, best = i, d
     for k in range(count):
         chosen[k] = last
@@ -276,9 +284,22 @@ def farthest_points(points: Floats, count: int) -> Ints:
             d = (points[i, 0] - x) ** 2 + (points[i, 1] - y) ** 2 + (points[i, 2] - z) ** 2
             if d < nearest[i]:
                 nearest[i] = d
-            if nearest[i] > best:
+            if _precedes(points, i, nearest[i], last, best):
                 last, best = i, nearest[i]
     return chosen
+
+
+@njit(cache=True, nogil=True)
+def _precedes(points: Any, i: int, d: float, last: int, best: float) -> bool:
+    """Whether a point at distance ``d`` comes before the last one at distance ``best``."""
+    if d <= best * (1.0 - _EQUAL):
+        return False
+    if d > best * (1.0 + _EQUAL):
+        return True
+    ahead = 0.0
+    for axis in range(3):
+        ahead += _ASKEW[axis] * (points[i, axis] - points[last, axis])
+    return ahead > 0.0
 
 
 def _around(vertices: Floats, centres: Floats, reach: Floats) -> sparse.csr_array:

@@ -127,3 +127,13 @@ def test_farthest_points_cover_the_shape() -> None:
     gaps = np.linalg.norm(V[chosen][:, None] - V[chosen], axis=2) + 9.0 * np.eye(60)
     assert gaps.min() >= cover > 0  # no two closer than the worst gap: the property of the method
     assert np.array_equal(farthest_points(V, 20), chosen[:20])
+
+
+def test_order_tells_nothing_of_farthest_points_that_are_as_far() -> None:
+    rng = np.random.default_rng(7)
+    half = rng.normal(size=(200, 3))
+    both = np.r_[half, half * [-1, 1, 1]]
+    chosen = both[farthest_points(both, 60)]
+    for order in (rng.permutation(400) for _ in range(5)):
+        moved = both[order] + 0.1 - 0.1  # with the rounding of another origin
+        assert np.allclose(moved[farthest_points(moved, 60)], chosen)
