@@ -38,6 +38,8 @@ Backend = Literal["numba", "cholmod", "scipy"]
 # epsilon times alpha times the trace of K is solved to about 0.3 / q (measured, both back
 # ends, 4k to 45k vertices).  Below q = 1000 its weights say nothing.
 _LEAST_WEIGHT = 2e-13
+# Weights that are so many times alpha times the stiffness leave none of it in double precision.
+_MOST_WEIGHT = 4e15
 
 # Such components get this part of their mean stiffness as weight, enough to factorise safely.
 _RIDGE = 1e-12
@@ -606,7 +608,8 @@ class ElasticSystem:
         Raises
         ------
         SolverError
-            There are weights, but all so small that rounding of ``alpha K`` hides them.
+            There are weights, but all so small that rounding of ``alpha K`` hides them, or some so
+            large that theirs hides ``alpha K``.
         """
         mean = np.bincount(self._component, weights=w, minlength=len(self._size)) / self._size
         hidden = mean <= _LEAST_WEIGHT * alpha * self._stiffness
@@ -615,6 +618,12 @@ class ElasticSystem:
             raise SolverError(
                 f"alpha = {alpha:g} is too stiff for the weights (mean {w.mean():g}): use at most "
                 f"{0.9 * best:.2g}, or more or larger weights"
+            )
+        least = np.max(mean / (_MOST_WEIGHT * self._hold))
+        if alpha < least:
+            raise SolverError(
+                f"alpha = {alpha:g} is too soft for the weights (mean {w.mean():g}): use at least "
+                f"{1.1 * least:.2g}, or smaller weights"
             )
         ridge: NDArray[np.float64] = np.where(hidden, _RIDGE * alpha * self._hold, 0.0)[
             self._component
@@ -766,8 +775,8 @@ class ElasticSolver:
         InputError
             An argument has the wrong shape or range.
         SolverError
-            `alpha` is too stiff for the weights, the matrix is not positive definite to rounding,
-            or `tol` cannot be reached.
+            `alpha` is too stiff or too soft for the weights, the matrix is not positive definite to
+            rounding, or `tol` cannot be reached.
         """
         n = self.system.n
         if not (np.isfinite(alpha) and alpha > 0.0):

@@ -372,6 +372,21 @@ def test_guess_saves_iterations_and_stays_unchanged(backend: Any) -> None:
     np.testing.assert_allclose(cold, exact, atol=1e-5)
 
 
+@pytest.mark.parametrize("huge", [1e20, 1e100, 1e200])
+def test_weights_beside_which_nothing_is_left_of_the_stiffness_are_named(
+    backend: Any, huge: float
+) -> None:
+    _, mass = plate()
+    solver = ElasticSolver(elastic(backend))
+    solver.solve(1.0, mass, mass[:, None] * np.ones((N, 3)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(SolverError, match=r"alpha = 1 is too soft.* use at least"):
+            solver.solve(1.0, huge * (BALL.vertices[:, 2] > 0), np.ones((N, 3)))
+    X, _ = solver.solve(1.0, mass, mass[:, None] * np.ones((N, 3)))
+    np.testing.assert_allclose(X, 1.0, atol=1e-2)
+
+
 def test_component_without_weights_is_held(backend: Any) -> None:
     V, F = two_balls()
     _, mass = plate(V, F)
