@@ -153,10 +153,9 @@ class Level:
         self, X: Floats, matches: Matches, bending: float, d: Floats
     ) -> tuple[float, float, float, float]:
         """Energy, matched part, median residual and step of one iteration."""
-        matched = matches.state == State.MATCHED
-        on = matched & self.traits.free
+        on = (matches.state == State.MATCHED) & self.traits.free
         squared, misfit, seen, moved = _measures(
-            X, matches.points, matched, on, self.traits.trust, self.mass, d
+            X, matches.points, on, self.traits.trust, self.mass, d
         )
         return (
             bending + misfit,
@@ -189,16 +188,15 @@ def _turned(own: Any, now: Any, fine: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _measures(X: Any, points: Any, matched: Any, on: Any, trust: Any, mass: Any, d: Any) -> Any:
-    """Squared gaps of pulling matches, their trusted sum, matched part and mean squared step."""
+def _measures(X: Any, points: Any, on: Any, trust: Any, mass: Any, d: Any) -> Any:
+    """Squared gaps of pulling matches, their trusted sum, their part and mean squared step."""
     squared = np.empty(len(X))
     count, misfit, seen, total, moved = 0, 0.0, 0.0, 0.0, 0.0
     for i in range(len(X)):
         total += mass[i]
         moved += mass[i] * (d[i, 0] ** 2 + d[i, 1] ** 2 + d[i, 2] ** 2)
-        if matched[i]:
-            seen += mass[i]
         if on[i]:
+            seen += mass[i]
             gap = 0.0
             for k in range(3):
                 gap += (points[i, k] - X[i, k]) ** 2

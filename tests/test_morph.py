@@ -423,6 +423,14 @@ def test_matches_weigh_less_than_their_area_where_vertices_are_sparse() -> None:
     assert area.max() > 5 * area.min() and slope == pytest.approx(0.75, abs=1e-6)
 
 
+def test_the_history_counts_what_pulls() -> None:
+    below = arrays()[0][:, 1] < np.median(arrays()[0][:, 1])
+    fit = morph(arrays(), scan_arrays(), start=pose(), schedule=SHORT, mask=below)
+    free = vertex_areas(*arrays())[~below].sum() / vertex_areas(*arrays()).sum()
+    matched = [record.matched for record in fit.history]
+    assert free - 0.1 < min(matched) and max(matched) <= free
+
+
 def test_low_data_weights_pull_less_and_zero_is_a_mask() -> None:
     weights = np.where(nose(), 0.01, 1.0)
     fit = morph(arrays(), scan_arrays(), start=pose(), schedule=SHORT, data_weights=weights)
