@@ -152,9 +152,8 @@ class _OneBlasThread:
 
 def _aside(do: Callable[[], None]) -> None:
     # threadpoolctl lets only the thread that set a limit first set others, until that one ends.
-    thread = threading.Thread(target=do)
-    thread.start()
-    thread.join()
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(do).result()
 
 
 one_blas_thread = _OneBlasThread()

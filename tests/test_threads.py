@@ -5,8 +5,10 @@ import time
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info
 
-from licp.threads import ALONE, Crew
+import licp.threads
+from licp.threads import ALONE, Crew, one_blas_thread
 
 
 @pytest.mark.parametrize("workers", [1, 2, 4])
@@ -53,3 +55,24 @@ def test_what_fails_aside_fails_here(crew: Crew) -> None:
         crew.share(fail, [1, 2, 3])
     with pytest.raises(ValueError, match="no 7"):
         crew.begin(fail, 7)()
+
+
+def test_a_limit_that_cannot_be_set_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("no such BLAS")
+
+    entered = False
+    with monkeypatch.context() as patch:
+        patch.setattr(licp.threads, "threadpool_limits", fail)
+        with pytest.raises(OSError, match="no such BLAS"), one_blas_thread:
+            entered = True
+    assert not entered
+    # The next one finds everything as it was.
+    before = blas_threads()
+    with one_blas_thread, one_blas_thread:
+        assert blas_threads() == [1] * len(before)
+    assert blas_threads() == before
+
+
+def blas_threads() -> list[int]:
+    return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
