@@ -184,6 +184,19 @@ def test_without_data_what_the_batch_knows(done: Path, tmp_path: Path) -> None:
     assert not list((tmp_path / "e").glob("*.png"))
 
 
+def test_too_few_fits_for_a_shape_model_are_told(done: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(done / "out", out, ignore=shutil.ignore_patterns("evaluation"))
+    for key in ("00001", "00002"):
+        path = out / "reports" / f"{key}.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"flags": ["odd"]}))
+    result = invoke("evaluate", str(out), "--template", str(done / "tree" / "template.obj"))
+    assert content(out / "evaluation")["model"] is None
+    why = "None: 2 fits are not flagged, and it takes 3."
+    assert f"shape model: {why}" in result.output
+    assert f"## Shape model\n\n{why}\n" in (out / "evaluation" / "summary.md").read_text()
+
+
 def test_a_lost_scan_or_mesh_stops_nothing(done: Path, tmp_path: Path) -> None:
     out, tree = tmp_path / "out", tmp_path / "tree"
     shutil.copytree(done / "out", out, ignore=shutil.ignore_patterns("evaluation"))

@@ -19,7 +19,7 @@ from licp.cli.group import EPILOG, SOME_FAILED
 from licp.cli.outputs import FILE, REGIONS
 from licp.errors import InputError, LicpError, OutputError
 from licp.io import write_file
-from licp.metrics.evaluation import Batch, Summary, open_batch, summarise, table
+from licp.metrics.evaluation import Batch, Summary, model_lacks, open_batch, summarise, table
 from licp.metrics.subject import Job, Known, Measures, measure
 from licp.metrics.transfer import swap
 from licp.regions import Regions
@@ -259,6 +259,8 @@ def _words(summary: Summary, folder: Path) -> str:
             f"  annotations: density {pooled['density']:.3f}, homogeneity "
             f"{pooled['homogeneity']:.3f} at a width of {pooled['width']:.3g}"
         )
+    if not content["model"]:
+        lines.append(f"  shape model: {model_lacks(content)}")
     if content["notes"]:
         key, notes = next(iter(content["notes"].items()))
         count, why = len(content["notes"]), " ".join(notes[0].split())[:160]

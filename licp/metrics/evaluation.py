@@ -31,6 +31,8 @@ Ints = NDArray[np.int64]
 _WIDTH = 0.005
 # More parts to leave out change the generalisation little, and take long for a thousand shapes.
 _FOLDS = 20
+# Fits that a shape model takes.
+_FEWEST = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -348,11 +350,17 @@ def _regions(measures: Sequence[Measures]) -> dict[str, dict[str, float | None]]
 
 def _model(measures: Sequence[Measures], modes: int) -> dict[str, Any] | None:
     """Of the fits that are not flagged; None if they are too few."""
-    if len(measures) < 3:
+    if len(measures) < _FEWEST:
         return None
     shapes = procrustes(np.array([m.vertices for m in measures]))
     found: ModelQuality = model_quality(shapes, modes=modes, folds=min(len(shapes), _FOLDS))
     return {"scans": len(shapes), "folds": min(len(shapes), _FOLDS), **found.to_dict()}
+
+
+def model_lacks(content: Mapping[str, Any]) -> str:
+    """Why a summary has no shape model."""
+    good = content["scans"] - len(content["flagged"])
+    return f"None: {good} fits are not flagged, and it takes {_FEWEST}."
 
 
 def _object(path: Path) -> dict[str, Any]:
@@ -431,11 +439,14 @@ def _markdown(
             [[p[n] for n in ("width", "density", "homogeneity", "spread")] for p in pooled],
         )
     model = content["model"]
+    lines += ["", "## Shape model", ""]
     if model:
-        lines += ["", "## Shape model", "", f"Of {model['scans']} fits that are not flagged.", ""]
+        lines += [f"Of {model['scans']} fits that are not flagged.", ""]
         shown = [k for k in (1, 2, 5, 10, 20) if k <= len(model["compactness"])]
         names = ["compactness", "generalisation", "specificity"]
         lines += _table(["modes", *names], [[k, *(model[n][k - 1] for n in names)] for k in shown])
+    else:
+        lines += [model_lacks(content)]
     doubtful = [row for row in rows if row["flags"]]
     if doubtful:
         lines += ["", "## Flagged", ""]
