@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 from data_fixtures.companions import keypoints, write_realy
 from data_fixtures.head import head, random_identity
+from licp.closest import TriangleTree
 from licp.errors import InputError, LandmarkError, MeshError
 from licp.headspace import Realy
 from licp.metrics import (
@@ -65,6 +66,19 @@ def test_scan_points_belong_to_the_closest_region() -> None:
         assert region.scan_to_template.maximum < 25.0  # spikes apart, all is near
     assert found["face"].seen > 0.8
     assert 0 <= found["ears"].seen <= 1
+
+
+def test_one_tree_of_each_mesh_serves_all_regions(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, build = [], TriangleTree.__init__
+
+    def counted(self: TriangleTree, vertices: Floats, faces: Floats) -> None:
+        made.append(len(faces))
+        build(self, vertices, faces)
+
+    scan = heads.scan()
+    monkeypatch.setattr(TriangleTree, "__init__", counted)
+    region_distances((scan.truth, F), (scan.vertices, scan.faces), REGIONS)
+    assert made == [len(F), len(scan.faces)]
 
 
 def test_regions_of_offset_planes_both_ways() -> None:

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from licp.closest import TriangleTree
+from licp.closest import TriangleTree, _tree_of
 from licp.errors import InputError
-from licp.geometry import all_of, face_normals_areas
+from licp.geometry import all_of
 from licp.io import as_mesh
 from licp.landmarks import Landmarks, as_landmarks
 from licp.mesh import Mesh
-from licp.quality import Distances, surface_distances
+from licp.quality import Distances, _forward
+from licp.surface import Surface
 
 __all__ = ["RegionDistances", "landmark_errors", "region_distances", "region_faces"]
 
@@ -143,36 +144,29 @@ def region_distances(
     rows = {name: region_faces(mesh, region, name) for name, region in regions.items()}
     if not rows:
         return {}
-    tree = TriangleTree(mesh.vertices, mesh.faces) if tree is None else tree
-    if scan_tree is None:
-        scan_tree = TriangleTree(target.vertices, target.faces)
-    over = tree.query(target.vertices)[1][target.faces]
-    size = float(np.sqrt(face_normals_areas(mesh.vertices, mesh.faces)[1].sum()))
+    fit, there = _surface(mesh, tree), _surface(target, scan_tree)
+    over = fit.triangles.query(there.vertices)[1][there.faces]
     found = {}
     for name, part in rows.items():
-        inside = np.zeros(len(mesh.faces), bool)
+        inside = np.zeros(len(fit.faces), bool)
         inside[part] = True
-        forth, seen = _one_way(mesh, inside, target, scan_tree, size)
-        back, _ = _one_way(target, all_of(inside[over]), mesh, tree, size)
+        forth, seen = _one_way(fit, inside, there, fit.size)
+        back, _ = _one_way(there, all_of(inside[over]), fit, fit.size)
         found[name] = RegionDistances(forth, back, seen)
     return found
 
 
+def _surface(mesh: Mesh, tree: TriangleTree | None) -> Surface:
+    surface = Surface(mesh.vertices, mesh.faces)
+    surface.__dict__["triangles"] = _tree_of(mesh.vertices, mesh.faces, tree)
+    return surface
+
+
 def _one_way(
-    of: Mesh, part: NDArray[np.bool_], to: Mesh, tree: TriangleTree, size: float
+    of: Surface, part: NDArray[np.bool_], to: Surface, size: float
 ) -> tuple[Distances | None, float]:
-    """Distances of a part of one mesh to the other, and how much of the part is near it."""
-    faces = of.faces[part]
-    own = float(np.sqrt(face_normals_areas(of.vertices, faces)[1].sum()))
-    if not own > 0:
+    """Distances of a part of one surface to the other, and how much of the part is near it."""
+    some = Surface(of.vertices, of.faces[part])
+    if not some.size > 0:
         return None, 0.0
-    measured = surface_distances(
-        of.vertices,
-        faces,
-        to.vertices,
-        to.faces,
-        samples=1,  # of the way back, which is not looked at
-        reach=_REACH * size / own,
-        scan_tree=tree,
-    )
-    return measured.template_to_scan, measured.template_seen
+    return _forward(some, to, _REACH * size / some.size)
