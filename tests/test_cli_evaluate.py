@@ -170,7 +170,7 @@ def test_painted_annotations(done: Path, whole: tuple[Path, Result], tmp_path: P
     assert result.exit_code == 0, result.output
     drawn = content(whole[0])["annotations"]["pooled"][1]
     assert content(tmp_path / "e")["annotations"]["pooled"][1]["density"] == pytest.approx(
-        drawn["density"], abs=0.1
+        drawn["density"], abs=0.02
     )
 
 

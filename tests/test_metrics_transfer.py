@@ -17,6 +17,7 @@ from licp.metrics import (
     attach,
     contour_distance,
     lift_drawings,
+    loose_ends,
     merge_contours,
     read_drawings,
     read_painted,
@@ -145,6 +146,50 @@ def test_painted_pixels_do_as_well(drawn: tuple[Path, dict[str, Camera], Mesh]) 
     exact = lift_drawings(read_drawings(folder / "contours.json"), cameras, mesh, 0.5)
     for name in ("brow_left", "eye_left", "lips_outer"):
         assert contour_distance(lifted[name], exact[name]) < 0.6
+
+
+TURN = np.linspace(0, np.pi, 2000)
+ARC = 100.0 + 80.0 * np.column_stack([np.cos(TURN), np.sin(TURN)])
+SIDE = np.linspace([20.0, 100.0], [180.0, 140.0], 2000)
+DRAWN = {
+    "arc": ([ARC], 2),
+    "ring": ([ARC, 200.0 - ARC], 0),
+    "two": ([ARC, ARC - [0, 60]], 4),
+    "cross": ([SIDE, SIDE * [1, -1] + [0, 240]], 4),
+    "tee": ([SIDE, np.linspace([100.0, 120.0], [100.0, 20.0], 2000)], 3),
+    "dots": ([np.array([[30.0, 40.0]]), np.array([[150.0, 60.0]])], 2),
+}
+
+
+@pytest.mark.parametrize("brush", [0, 1, 3])
+@pytest.mark.parametrize("shape", DRAWN)
+def test_painted_strokes_are_lines_with_the_ends_of_what_was_drawn(shape: str, brush: int) -> None:
+    lines, loose = DRAWN[shape]
+    image = np.zeros((220, 200, 3), np.uint8)
+    y, x = np.mgrid[:220, :200]
+    away = KDTree(np.concatenate(lines)).query(np.column_stack([x.ravel(), y.ravel()]))[0]
+    image[away.reshape(x.shape) <= brush + 0.75] = (255, 0, 0)
+    found = read_painted(image, {"it": (255, 0, 0), "none": (0, 255, 0)})
+    assert found["none"] == []
+    exact = np.concatenate([resample(line, 0.5) for line in lines])
+    for spacing in (0.25, 0.5, 1.0):  # pixels of 0.3
+        pieces = [0.3 * np.column_stack([p, 0 * p[:, 0]]) for p in found["it"]]
+        merged = merge_contours(pieces, spacing)
+        if shape != "dots":
+            assert loose_ends(merged, spacing).sum() == loose
+        assert KDTree(exact).query(merged[:, :2] / 0.3)[0].max() < 1.5 * (brush + 1)
+        assert KDTree(merged[:, :2] / 0.3).query(exact)[0].max() < 3.0 * (brush + spacing / 0.3)
+
+
+def test_thousands_of_painted_pixels_are_few_lines() -> None:
+    image = np.zeros((2000, 2100, 3), np.uint8)
+    x = np.arange(2000)
+    for wave in range(4):
+        image[(500 * wave + 200 + 50 * np.sin(x / 60)).astype(int), x] = (1, 2, 3)
+    image[np.random.default_rng(0).permutation(2000)[:5], 2050] = (1, 2, 3)
+    pieces = read_painted(image, {"it": (1, 2, 3)})["it"]
+    assert sorted(map(len, pieces))[:5] == [1] * 5 and len(pieces) == 9
+    assert sum(map(len, pieces)) > 7900
 
 
 def test_positions_need_no_camera(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from licp.errors import InputError
 from licp.headspace import Camera
 from licp.mesh import Mesh
+from licp.metrics.strokes import strokes
 from licp.metrics.transfer import merge_contours, resample
 
 __all__ = ["Drawing", "lift_drawings", "read_drawings", "read_painted"]
@@ -61,7 +62,7 @@ def read_drawings(path: Path) -> dict[str, Drawing]:
 
 
 def read_painted(image: ArrayLike, colours: Mapping[str, Sequence[int]]) -> Drawing:
-    """Contours painted on a photograph, each in a colour of its own, as pixels.
+    """Contours painted on a photograph, each in a colour of its own.
 
     Parameters
     ----------
@@ -73,8 +74,7 @@ def read_painted(image: ArrayLike, colours: Mapping[str, Sequence[int]]) -> Draw
     Returns
     -------
     dict of str to list of (k, 2) float64
-        The middles of the pixels of that colour, one piece of one point for each: their order
-        along the line is not known.
+        Lines along the middle of what has that colour: :func:`licp.metrics.strokes.strokes`.
 
     Raises
     ------
@@ -92,8 +92,7 @@ def read_painted(image: ArrayLike, colours: Mapping[str, Sequence[int]]) -> Draw
         rgb = np.asarray(colour)
         if rgb.shape != (3,) or rgb.min() < 0 or rgb.max() > 255:
             raise InputError(f"the colour of {name} must be three numbers, 0 to 255, not {colour}")
-        rows, columns = np.nonzero((pixels == rgb).all(2))
-        found[name] = list(np.column_stack([columns, rows])[:, None].astype(np.float64))
+        found[name] = strokes((pixels == rgb).all(2))
     return found
 
 

@@ -281,7 +281,7 @@ def loose_ends(contour: ArrayLike, spacing: float) -> NDArray[np.bool_]:
     """Samples of a drawn contour at which drawing stopped, though the contour may go on.
 
     They end a run of samples that are up to one and a half spacings apart, and no other run, nor
-    the other end of their own, comes within four spacings.
+    their own again, comes within four spacings.
 
     Parameters
     ----------
@@ -303,15 +303,14 @@ def loose_ends(contour: ArrayLike, spacing: float) -> NDArray[np.bool_]:
     C = np.asarray(contour, np.float64).reshape(-1, 3)
     if not (np.isfinite(spacing) and spacing > 0):
         raise InputError(f"spacing must be positive, not {spacing}")
-    torn = np.linalg.norm(np.diff(C, axis=0), axis=1) > 1.5 * spacing
-    run = np.cumsum(np.r_[0, torn]) if len(C) else np.zeros(0, np.int64)
-    end = np.flatnonzero(np.r_[True, torn] | np.r_[torn, True]) if len(C) else run
     loose = np.zeros(len(C), bool)
-    tree = KDTree(C[end]) if len(end) else None
-    for k, near in zip(
-        end, tree.query_ball_point(C[end], 4 * spacing) if tree else (), strict=True
-    ):
-        others = end[near]
-        length = np.abs(others - k) * spacing
-        loose[k] = not ((run[others] != run[k]) | (length > 8 * spacing)).any()
+    if not len(C):
+        return loose
+    torn = np.linalg.norm(np.diff(C, axis=0), axis=1) > 1.5 * spacing
+    run = np.cumsum(np.r_[0, torn])
+    end = np.flatnonzero(np.r_[True, torn] | np.r_[torn, True])
+    near = KDTree(C).query_ball_point(C[end], 4 * spacing)
+    for k, others in zip(end, near, strict=True):
+        along = np.abs(np.array(others) - k) * spacing
+        loose[k] = not ((run[others] != run[k]) | (along > 8 * spacing)).any()
     return loose
