@@ -42,7 +42,7 @@ def flags_of(quality: Quality, fit: Mesh, converged: bool) -> tuple[str, ...]:
     Notes
     -----
     ======================  =====================================================================
-    not converged           the schedule was not completed, or its last step was no small one
+    not converged           the schedule was not completed, or what is matched still moved
     little seen             the scan shows less than 50 % of the template
     scan not explained      less than 60 % of the scan is within reach of the fit
     far from scan           5 % of the overlap are farther apart than 0.5 % of the size

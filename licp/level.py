@@ -189,21 +189,21 @@ def _turned(own: Any, now: Any, fine: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def _measures(X: Any, points: Any, on: Any, trust: Any, mass: Any, d: Any) -> Any:
-    """Squared gaps of pulling matches, their trusted sum, their part and mean squared step."""
+    """Of pulling matches: squared gaps, their trusted sum, part of all, mean squared step."""
     squared = np.empty(len(X))
     count, misfit, seen, total, moved = 0, 0.0, 0.0, 0.0, 0.0
     for i in range(len(X)):
         total += mass[i]
-        moved += mass[i] * (d[i, 0] ** 2 + d[i, 1] ** 2 + d[i, 2] ** 2)
         if on[i]:
             seen += mass[i]
+            moved += mass[i] * (d[i, 0] ** 2 + d[i, 1] ** 2 + d[i, 2] ** 2)
             gap = 0.0
             for k in range(3):
                 gap += (points[i, k] - X[i, k]) ** 2
             misfit += trust[i] * gap
             squared[count] = gap
             count += 1
-    return squared[:count], misfit, seen / total, moved / total
+    return squared[:count], misfit, seen / total, moved / seen if count else 0.0
 
 
 class Pyramid:

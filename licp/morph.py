@@ -41,7 +41,8 @@ _SOLVE = 0.05
 _MOST = 1e4
 # Threads that prepare a template: what can be done aside takes about as long as the rest.
 _SET_UP = 2
-# Root-mean-square displacement below which the last step counts as none: 0.4 mm of 400.
+# Root-mean-square displacement of what is matched below which the last step counts as none, 0.4 mm
+# of 400.  It is the first one on all vertices, so linings and what the scan lacks still move.
 _STILL = 1e-3
 
 Callback = Callable[[Iteration], bool | None]
@@ -122,8 +123,10 @@ class Morpher:
         if sets and of_labels is not None:
             raise InputError("labels and a schedule with sets say the same thing: give one of them")
 
-        # Where stiffness varies, its stiff part dominates the error that a solve is judged by.
+        # Where stiffness varies, its stiff part dominates the error that a solve is judged by, and
+        # where much is trusted, its matches do.
         contrast = 1.0 if bending is None else bending.max() / bending.min()
+        contrast *= 1.0 if weights is None else max(weights.max(initial=1.0), 1.0)
         self._tolerance = _SOLVE / np.sqrt(contrast)
         with one_blas_thread, Crew(_SET_UP) as crew:
             self._prepared = PreparedTemplate(

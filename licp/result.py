@@ -40,7 +40,7 @@ class StageRecord:
     median_residual : float
         Of the matched vertices.
     step : float
-        Root-mean-square displacement of the last iteration.
+        Root-mean-square displacement of the matched vertices in the last iteration.
     iterations : int
     solver_iterations : int
         Applications of a Cholesky factor, all iterations together.
@@ -82,7 +82,8 @@ class MorphResult:
     quality : Quality
         Distances both ways, coverage, fold-overs and distortion, in the unit of the scan.
     converged : bool
-        The schedule was completed and its last step was below 0.1 % of the template's size.
+        The schedule was completed, and its last step moved what is matched by less than 0.1 % of
+        the template's size.
     stopped : bool
         The callback ended the run.
     backend : str
