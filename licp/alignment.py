@@ -32,6 +32,14 @@ _ALIKE, _RIVAL = 0.37, 0.97
 # A rival stays in the race if its cost is within this factor of the best. Whole and front-only
 # heads win by 1.25 and more; a skull cap without mouth and chin may not win at all here.
 _CLEAR = 1.15
+# What is left unexplained of two shapes (of 2) from which on the scan may be a part of a head, or
+# more than one, and its radius tells nothing: whole heads have 0.4 to 0.7, front halves 0.8 to 1.1.
+# Then the template is tried at these sizes in that radius, each held within a ninth, and as many
+# poses of each go on.  Left free it shrinks into a part, or grows over what surrounds a head.
+_POOR = 1.1
+_SIZES, _HELD, _PER_SIZE = (0.5, 0.62, 0.78, 1.25, 1.5, 1.8, 2.15), (0.9, 1.12), 2
+# A pose that shrinks to a point, or swallows everything, has lost the other shape.
+_FREE = (0.4, 2.5)
 _DIRECTIONS, _ROLLS = 48, 10
 # Vertices that show what the search looks at; denser surfaces are thinned to about as many.
 _ENOUGH = 8000
@@ -64,6 +72,10 @@ class Cloud:
     points, normals : (k, 3) float64
     features : (k, f) float64
         Curvature at scales relative to the radius.
+    surface : Surface
+        What it is a sample of.
+    chosen : (k,) int64
+        Which of its vertices.
     centre : (3,) float64
         Area-weighted mean.
     radius : float
@@ -73,6 +85,8 @@ class Cloud:
     points: Floats
     normals: Floats
     features: Floats
+    surface: Surface
+    chosen: Ints
     centre: Floats
     radius: float
 
@@ -85,9 +99,6 @@ class Cloud:
             area = surface.vertex_areas
         centre = area @ surface.vertices / area.sum()
         radius = np.sqrt(area @ ((surface.vertices - centre) ** 2).sum(1) / area.sum())
-        curvature = HeatCurvature.on(surface, [radius * x for x in _CURVATURE_SCALES]).of(
-            surface.vertices, surface.normals
-        )
         inner = area * ~surface.at_border
         chosen = even_subset(surface.vertices, inner if inner.any() else area, count)
         # Bit-reversed order: every prefix is spread along the curve like the whole.
@@ -96,19 +107,23 @@ class Cloud:
         for bit in range(max(len(chosen) - 1, 1).bit_length()):
             reversed_bits += ((k >> bit) & 1) * 0.5 ** (bit + 1)
         chosen = chosen[np.argsort(reversed_bits, kind="stable")]
-        return cls(
-            surface.vertices[chosen],
-            surface.normals[chosen],
-            curvature[chosen],
-            centre,
-            float(radius),
-        )
+        features = _curvature(surface, radius)[chosen]
+        normals = surface.normals[chosen]
+        points = surface.vertices[chosen]
+        return cls(points, normals, features, surface, chosen, centre, float(radius))
+
+    def sized(self, factor: float) -> "Cloud":
+        """The same, looked at as a part of a shape so many times as large."""
+        radius = factor * self.radius
+        features = _curvature(self.surface, radius)[self.chosen]
+        return replace(self, features=features, radius=radius)
 
     def scaled(self, factor: float) -> "Cloud":
         """The same shape in another unit."""
         return replace(
             self,
             points=factor * self.points,
+            surface=self.surface.moved(Similarity(factor, np.eye(3), np.zeros(3))),
             centre=factor * self.centre,
             radius=factor * self.radius,
         )
@@ -120,6 +135,12 @@ class Cloud:
             _NORMAL_WEIGHT * self.normals[:count],
             _CURVATURE_WEIGHT * self.features[:count],
         )
+
+
+def _curvature(surface: Surface, radius: float) -> Floats:
+    """Curvature of its vertices, as a search looks at a shape of that radius, (n, f)."""
+    scales = [radius * x for x in _CURVATURE_SCALES]
+    return HeatCurvature.on(surface, scales).of(surface.vertices, surface.normals)
 
 
 def start_rotations() -> Floats:
@@ -165,13 +186,15 @@ def align_globally(
         different ones where a scan shows too little to tell at this resolution.
     """
     # In one unit of length both shapes keep scale 1; otherwise their radii are a first guess.
-    scan_unit = scan.radius if with_scale else template.radius
-    found = _descend(_QUICK, template, scan, scan_unit, with_scale, crew)
+    unit, scales = (scan.radius, _FREE) if with_scale else (template.radius, (1.0, 1.0))
+    found, cost = _descend(_QUICK, template, scan, unit, scales, crew)
     if len(found) > 1:
-        found = _descend(_THOROUGH, template, scan, scan_unit, with_scale, crew)
-    to_standard = Similarity(1 / template.radius, np.eye(3), -template.centre / template.radius)
-    from_standard = Similarity(scan_unit, np.eye(3), scan.centre)
-    return [from_standard.after(pose).after(to_standard) for pose in found]
+        found, cost = _descend(_THOROUGH, template, scan, unit, scales, crew)
+    if with_scale and cost > _POOR:
+        for size in _SIZES:
+            part = scan.sized(size)
+            found += _descend(_QUICK, template, part, part.radius, _HELD, crew)[0][:_PER_SIZE]
+    return found
 
 
 def _descend(
@@ -179,10 +202,10 @@ def _descend(
     template: Cloud,
     scan: Cloud,
     scan_unit: float,
-    with_scale: bool,
+    scales: tuple[float, float],
     crew: Crew,
-) -> list[Similarity]:
-    """Poses between standard clouds that are left at the foot of a pyramid, best first."""
+) -> tuple[list[Similarity], float]:
+    """Poses that are left at the foot of a pyramid, best first, and the cost of the best."""
     R = start_rotations()
     s = np.ones(len(R))
     t = np.zeros((len(R), 3))
@@ -205,17 +228,20 @@ def _descend(
         )
         for left in reversed(range(steps)):
             before = s, R, t
-            s, R, t = level.step(s, R, t, with_scale)
+            s, R, t = level.step(s, R, t, scales)
             if left and number == len(pyramid):
                 # Matches move along: with steps of twice the length half as many do.
                 s, R, t = _twice(*before, s, R, t)
     assert level is not None
     cost = level.cost(s, R, t)
-    return [
-        Similarity(float(s[k]), R[k], t[k])
+    to_standard = Similarity(1 / template.radius, np.eye(3), -template.centre / template.radius)
+    from_standard = Similarity(scan_unit, np.eye(3), scan.centre)
+    found = [
+        from_standard.after(Similarity(float(s[k]), R[k], t[k])).after(to_standard)
         for k in _distinct(cost, R, len(R), _RIVAL)
         if cost[k] <= _CLEAR * max(cost.min(), 0.0) + 1e-6
     ]
+    return found, float(cost.min())
 
 
 def _twice(
@@ -265,13 +291,13 @@ class _Level:
         return self.crew.share_rows(of, s, R, t)
 
     def step(
-        self, s: Floats, R: Floats, t: Floats, with_scale: bool
+        self, s: Floats, R: Floats, t: Floats, scales: tuple[float, float]
     ) -> tuple[Floats, Floats, Floats]:
-        """Fit each pose to its matches."""
+        """Fit each pose to its matches, no smaller and no larger than these."""
         source, target, cross, spread = self._of_each(_moments, s, R, t)
-        s, R, t = similarities_of_moments(source, target, cross, spread, with_scale)
-        # A pose that shrinks to a point, or swallows everything, has lost the other shape.
-        return np.clip(s, 0.4, 2.5) if with_scale else s, R, t
+        best, R, t = similarities_of_moments(source, target, cross, spread)
+        s = np.clip(best, *scales)
+        return s, R, t - ((s - best)[:, None, None] * (R @ source[:, :, None]))[:, :, 0]
 
     def cost(self, s: Floats, R: Floats, t: Floats) -> Floats:
         """Part of both shapes that the other one does not explain, 0 to 2, (c,)."""

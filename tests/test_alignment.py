@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from heads import arrays, part, pose, potato, rotation, scan_arrays, size
+from heads import arrays, morpher, part, pose, potato, rotation, scan, scan_arrays, size, template
 
 from licp.alignment import Cloud, agreement, align_globally, refine_alignment, start_rotations
 from licp.feature_tree import FeatureTree, Looks
@@ -105,6 +105,17 @@ def test_another_head_is_found() -> None:
     assert angle(found[0].rotation, pose().rotation) < 10
     gone = np.linalg.norm(found[0].apply(T) - pose().apply(T), axis=1)
     assert gone.mean() < 0.05 * size()
+
+
+@pytest.mark.parametrize("radius", [80.0, 90.0])
+def test_a_face_alone_is_found(radius: float) -> None:
+    """Its own size tells nothing of that of the head."""
+    W, G = scan_arrays()
+    nose = scan().truth[template().landmarks[30]]
+    face = part((W, G), (np.linalg.norm(W[G] - nose, axis=2) < radius).all(1))
+    fit = morpher().morph(face)
+    assert angle(fit.similarity.rotation, pose().rotation) < 10
+    assert fit.similarity.scale == pytest.approx(pose().scale, rel=0.08)
 
 
 def test_the_order_of_vertices_changes_nothing() -> None:
