@@ -103,8 +103,9 @@ def lacking(features: Floats, found: Floats, seen: Bools, heat: HeatCurvature) -
     """
     lack = np.where(seen, lacking_curvature(features, found), 0.0)
     curved = np.where(seen, np.abs(features).mean(axis=1) + _NOISE, 0.0)
-    part: Floats = heat.spread(lack) / np.maximum(heat.spread(curved), 1e-9)
-    return part
+    # Far from all that is seen both are nothing but what a heat step leaves.
+    part: Floats = heat.spread(lack) / np.maximum(heat.spread(curved), 0.1 * _NOISE)
+    return np.clip(part, 0.0, 1.0)
 
 
 def absent_parts(lacks: Floats, faces: Ints, seeds: Ints, share: float) -> Bools:

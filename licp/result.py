@@ -90,7 +90,7 @@ class MorphResult:
         "numba", "cholmod" or "scipy".
     threads : int
     seconds : dict
-        Wall time of each phase.
+        Wall time of each phase; ``prepare`` is what the scan took, whenever it was prepared.
     repairs : dict
         What was repaired in "template" and "scan", each a RepairReport.
     adjusted : tuple of str
