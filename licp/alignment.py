@@ -69,24 +69,21 @@ class Cloud:
 
     Attributes
     ----------
-    points, normals : (k, 3) float64
-    features : (k, f) float64
-        Curvature at scales relative to the radius.
     surface : Surface
         What it is a sample of.
     chosen : (k,) int64
         Which of its vertices.
+    features : (k, f) float64
+        Curvature at scales relative to the radius.
     centre : (3,) float64
         Area-weighted mean.
     radius : float
         Area-weighted root-mean-square distance from the centre.
     """
 
-    points: Floats
-    normals: Floats
-    features: Floats
     surface: Surface
     chosen: Ints
+    features: Floats
     centre: Floats
     radius: float
 
@@ -108,9 +105,12 @@ class Cloud:
             reversed_bits += ((k >> bit) & 1) * 0.5 ** (bit + 1)
         chosen = chosen[np.argsort(reversed_bits, kind="stable")]
         features = _curvature(surface, radius)[chosen]
-        normals = surface.normals[chosen]
-        points = surface.vertices[chosen]
-        return cls(points, normals, features, surface, chosen, centre, float(radius))
+        return cls(surface, chosen, features, centre, float(radius))
+
+    @property
+    def points(self) -> Floats:
+        """Where they are, (k, 3)."""
+        return self.surface.vertices[self.chosen]
 
     def sized(self, factor: float) -> "Cloud":
         """The same, looked at as a part of a shape so many times as large."""
@@ -122,7 +122,6 @@ class Cloud:
         """The same shape in another unit."""
         return replace(
             self,
-            points=factor * self.points,
             surface=self.surface.moved(Similarity(factor, np.eye(3), np.zeros(3))),
             centre=factor * self.centre,
             radius=factor * self.radius,
@@ -132,7 +131,7 @@ class Cloud:
         """The first points, centred, in the given unit; their normals and features, weighted."""
         return (
             (self.points[:count] - self.centre) / unit,
-            _NORMAL_WEIGHT * self.normals[:count],
+            _NORMAL_WEIGHT * self.surface.normals[self.chosen[:count]],
             _CURVATURE_WEIGHT * self.features[:count],
         )
 
@@ -295,9 +294,7 @@ class _Level:
     ) -> tuple[Floats, Floats, Floats]:
         """Fit each pose to its matches, no smaller and no larger than these."""
         source, target, cross, spread = self._of_each(_moments, s, R, t)
-        best, R, t = similarities_of_moments(source, target, cross, spread)
-        s = np.clip(best, *scales)
-        return s, R, t - ((s - best)[:, None, None] * (R @ source[:, :, None]))[:, :, 0]
+        return similarities_of_moments(source, target, cross, spread, scales)
 
     def cost(self, s: Floats, R: Floats, t: Floats) -> Floats:
         """Part of both shapes that the other one does not explain, 0 to 2, (c,)."""

@@ -17,7 +17,7 @@ from licp.errors import InputError
 from licp.geometry import vertex_neighbours
 from licp.mesh import _frozen
 from licp.morph import Morpher
-from licp.repair import CleanMesh, clean
+from licp.repair import CleanMesh
 from licp.result import MorphResult
 from licp.scan import PreparedScan
 from licp.surface import Surface
@@ -121,7 +121,7 @@ def morph_guided(morpher: Morpher, scan: Any, guidance: Guidance, **options: Any
     wary = morpher.trusting(np.where(guidance.raised, _HARDLY, 1.0))
     first = wary.morph(ready, **options)
     # Repair welds what is cut along uv seams, so that surroundings go on beyond them.
-    sheet = clean(morpher.template.vertices, morpher.template.faces)
+    sheet = morpher.repaired
     outside = guidance.raised & _around(sheet, _outside(first, ready.full))
     frayed = guidance.torn & _around(sheet, first.state == State.BORDER)
     doubted = outside | frayed

@@ -19,6 +19,7 @@ from licp.landmarks import BoundLandmarks, as_landmarks
 from licp.posing import landmark_pose, searched_poses, settled_pose
 from licp.quality import assess_surfaces
 from licp.regions import Regions
+from licp.repair import CleanMesh
 from licp.result import MorphResult
 from licp.scan import PreparedScan
 from licp.schedule import Schedule
@@ -140,6 +141,11 @@ class Morpher:
                 backend,
                 crew,
             )
+
+    @property
+    def repaired(self) -> CleanMesh:
+        """The template as it is morphed, and the way back to its vertices."""
+        return self._prepared.clean
 
     def _sets(self) -> dict[tuple[str, ...], Ints]:
         """Set of each vertex for every list of sets in the schedule."""

@@ -290,13 +290,17 @@ def surface_distances(
     """
     if samples < 1 or not reach > 0:
         raise InputError(f"samples and reach must be positive, not {samples} and {reach}")
-    fit = Surface(*_shape(vertices, faces))
-    scan = Surface(*_shape(scan_vertices, scan_faces))
-    for surface, known in ((fit, tree), (scan, scan_tree)):
-        if known is not None:
-            surface.__dict__["triangles"] = _tree_of(surface.vertices, surface.faces, known)
+    fit = _searched(*_shape(vertices, faces), tree)
+    scan = _searched(*_shape(scan_vertices, scan_faces), scan_tree)
     forward, backward = _forward(fit, scan, reach), _backward(fit, scan, samples, reach)
     return SurfaceDistances(forward[0], backward[0], forward[1], backward[1])
+
+
+def _searched(vertices: Floats, faces: NDArray[np.int64], tree: TriangleTree | None) -> Surface:
+    """A surface, whose tree may be known."""
+    surface = Surface(vertices, faces)
+    surface.__dict__["triangles"] = _tree_of(vertices, faces, tree)
+    return surface
 
 
 def _forward(fit: Surface, scan: Surface, reach: float) -> tuple[Distances | None, float]:

@@ -19,6 +19,8 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 
+_ANY = (-np.inf, np.inf)
+
 
 @dataclass(frozen=True, eq=False)
 class Similarity:
@@ -167,11 +169,16 @@ def fit_similarities(
     b0 = (w[:, None, :] @ target)[:, 0]
     a, b = source - a0[:, None], target - b0[:, None]
     cross = np.swapaxes(b * w[:, :, None], 1, 2) @ a
-    return similarities_of_moments(a0, b0, cross, (w * (a**2).sum(2)).sum(1), with_scale)
+    scales = _ANY if with_scale else (1.0, 1.0)
+    return similarities_of_moments(a0, b0, cross, (w * (a**2).sum(2)).sum(1), scales)
 
 
 def similarities_of_moments(
-    source: Floats, target: Floats, cross: Floats, spread: Floats, with_scale: bool = True
+    source: Floats,
+    target: Floats,
+    cross: Floats,
+    spread: Floats,
+    scales: tuple[float, float] = _ANY,
 ) -> tuple[Floats, Floats, Floats]:
     """What :func:`fit_similarities` returns, from weighted means over the points of each set.
 
@@ -183,13 +190,12 @@ def similarities_of_moments(
         Of the products of their deviations, target by source.
     spread : (c,) float64
         Of the squared deviation of source points.
-    with_scale : bool
-        False keeps the scale 1.
+    scales : (float, float)
+        The least and the greatest that a scale may be.
     """
     R, gain = best_rotations(cross)
     scale = np.where(spread > 0, gain / np.where(spread > 0, spread, 1.0), 1.0)
-    if not with_scale:
-        scale = np.ones_like(scale)
+    scale = np.clip(scale, *scales)
     t = target - scale[:, None] * (R @ source[:, :, None])[:, :, 0]
     return scale, R, t
 

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from licp.closest import TriangleTree, _tree_of
+from licp.closest import TriangleTree
 from licp.errors import InputError
 from licp.geometry import all_of
 from licp.io import as_mesh
 from licp.landmarks import Landmarks, as_landmarks
 from licp.mesh import Mesh
-from licp.quality import Distances, _forward
+from licp.quality import Distances, _forward, _searched
 from licp.surface import Surface
 
 __all__ = ["RegionDistances", "landmark_errors", "region_distances", "region_faces"]
@@ -144,7 +144,8 @@ def region_distances(
     rows = {name: region_faces(mesh, region, name) for name, region in regions.items()}
     if not rows:
         return {}
-    fit, there = _surface(mesh, tree), _surface(target, scan_tree)
+    fit = _searched(mesh.vertices, mesh.faces, tree)
+    there = _searched(target.vertices, target.faces, scan_tree)
     over = fit.triangles.query(there.vertices)[1][there.faces]
     found = {}
     for name, part in rows.items():
@@ -154,12 +155,6 @@ def region_distances(
         back, _ = _one_way(there, all_of(inside[over]), fit, fit.size)
         found[name] = RegionDistances(forth, back, seen)
     return found
-
-
-def _surface(mesh: Mesh, tree: TriangleTree | None) -> Surface:
-    surface = Surface(mesh.vertices, mesh.faces)
-    surface.__dict__["triangles"] = _tree_of(mesh.vertices, mesh.faces, tree)
-    return surface
 
 
 def _one_way(
