@@ -1,19 +1,18 @@
 """Pose: the similarity that brings a template to a scan, from anywhere or from landmarks."""
 
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from licp.cloud import Cloud
 from licp.feature_tree import FeatureTree, Looks
-from licp.features import HeatCurvature
 from licp.similarity import Similarity, fit_similarity, similarities_of_moments
 from licp.surface import Surface, even_subset
 from licp.threads import ALONE, Crew
 
-__all__ = ["Cloud", "agreement", "align_globally", "grip", "refine_alignment"]
+__all__ = ["agreement", "align_globally", "grip", "refine_alignment"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -41,16 +40,6 @@ _SIZES, _HELD, _PER_SIZE = (0.5, 0.62, 0.78, 1.25, 1.5, 1.8, 2.15), (0.9, 1.12),
 # A pose that shrinks to a point, or swallows everything, has lost the other shape.
 _FREE = (0.4, 2.5)
 _DIRECTIONS, _ROLLS = 48, 10
-# Vertices that show what the search looks at; denser surfaces are thinned to about as many.
-_ENOUGH = 8000
-# Weight of normals against positions in the search, in root-mean-square radii of the shape.
-_NORMAL_WEIGHT = 0.4
-# Curvature in the search: radii of its heat kernels in the same unit (about 7, 13 and 28 mm), and
-# the weight of the clipped features.  They tell a face from the back of a head, and nose and
-# sockets from a chin, where little of the head is there.
-_CURVATURE_SCALES = (0.06, 0.12, 0.25)
-_CURVATURE_WEIGHT = 1.0
-
 # Weights of normals and curvature in the refinement: 40 mm and 64 mm a unit, of 400.
 _LIKENESS = (0.1, 0.16)
 # Feature distance at which pairs lose their say in the refinement, 40 mm of 400: parts that the
@@ -61,85 +50,6 @@ _FURTHER = 2.0
 # Refinement beyond this is no refinement: a start is at most a third off in size and 45 degrees
 # off in pose, else the template has slid down a scrap of a scan.
 _MOST_GROWTH, _MOST_TURN = 1.33, np.deg2rad(45.0)
-
-
-@dataclass(frozen=True, eq=False)
-class Cloud:
-    """Points with normals, in the order in which a prefix still covers the shape.
-
-    Attributes
-    ----------
-    surface : Surface
-        What it is a sample of.
-    chosen : (k,) int64
-        Which of its vertices.
-    features : (k, f) float64
-        Curvature at scales relative to the radius.
-    centre : (3,) float64
-        Area-weighted mean.
-    radius : float
-        Area-weighted root-mean-square distance from the centre.
-    """
-
-    surface: Surface
-    chosen: Ints
-    features: Floats
-    centre: Floats
-    radius: float
-
-    @classmethod
-    def of(cls, surface: Surface, count: int = 2000) -> "Cloud":
-        """Even sample of a surface without its border, where closest points heap up."""
-        area = surface.vertex_areas
-        if len(area) > _ENOUGH:
-            surface = surface.coarsened(np.sqrt(area.sum() / (0.75 * _ENOUGH)))
-            area = surface.vertex_areas
-        centre = area @ surface.vertices / area.sum()
-        radius = np.sqrt(area @ ((surface.vertices - centre) ** 2).sum(1) / area.sum())
-        inner = area * ~surface.at_border
-        chosen = even_subset(surface.vertices, inner if inner.any() else area, count)
-        # Bit-reversed order: every prefix is spread along the curve like the whole.
-        k = np.arange(len(chosen))
-        reversed_bits = np.zeros(len(chosen))
-        for bit in range(max(len(chosen) - 1, 1).bit_length()):
-            reversed_bits += ((k >> bit) & 1) * 0.5 ** (bit + 1)
-        chosen = chosen[np.argsort(reversed_bits, kind="stable")]
-        features = _curvature(surface, radius)[chosen]
-        return cls(surface, chosen, features, centre, float(radius))
-
-    @property
-    def points(self) -> Floats:
-        """Where they are, (k, 3)."""
-        return self.surface.vertices[self.chosen]
-
-    def sized(self, factor: float) -> "Cloud":
-        """The same, looked at as a part of a shape so many times as large."""
-        radius = factor * self.radius
-        features = _curvature(self.surface, radius)[self.chosen]
-        return replace(self, features=features, radius=radius)
-
-    def scaled(self, factor: float) -> "Cloud":
-        """The same shape in another unit."""
-        return replace(
-            self,
-            surface=self.surface.moved(Similarity(factor, np.eye(3), np.zeros(3))),
-            centre=factor * self.centre,
-            radius=factor * self.radius,
-        )
-
-    def standard(self, count: int, unit: float) -> tuple[Floats, Floats, Floats]:
-        """The first points, centred, in the given unit; their normals and features, weighted."""
-        return (
-            (self.points[:count] - self.centre) / unit,
-            _NORMAL_WEIGHT * self.surface.normals[self.chosen[:count]],
-            _CURVATURE_WEIGHT * self.features[:count],
-        )
-
-
-def _curvature(surface: Surface, radius: float) -> Floats:
-    """Curvature of its vertices, as a search looks at a shape of that radius, (n, f)."""
-    scales = [radius * x for x in _CURVATURE_SCALES]
-    return HeatCurvature.on(surface, scales).of(surface.vertices, surface.normals)
 
 
 def start_rotations() -> Floats:

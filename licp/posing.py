@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from licp.alignment import Cloud, agreement, align_globally, refine_alignment
+from licp.alignment import agreement, align_globally, refine_alignment
+from licp.cloud import Cloud
 from licp.correspondence import Matcher
 from licp.errors import OverlapError
 from licp.feature_tree import Looks

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from licp.alignment import Cloud
+from licp.cloud import Cloud
 from licp.coarsening import thinned
 from licp.errors import InputError
 from licp.fairing import faired

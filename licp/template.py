@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from licp.absence import Doubt, absent_parts, lacking
-from licp.alignment import Cloud
+from licp.cloud import Cloud
 from licp.correspondence import Matches, State
 from licp.errors import InputError
 from licp.features import HeatCurvature

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from heads import arrays, morpher, part, pose, potato, rotation, scan, scan_arrays, size, template
 
-from licp.alignment import Cloud, agreement, align_globally, refine_alignment, start_rotations
+from licp.alignment import agreement, align_globally, refine_alignment, start_rotations
+from licp.cloud import Cloud
 from licp.feature_tree import FeatureTree, Looks
 from licp.features import HeatCurvature
 from licp.repair import clean
