@@ -25,6 +25,7 @@ from benchmarks.report import (
     table,
     write_json,
 )
+from data_fixtures.body import with_body
 from data_fixtures.head import template as made_up_template
 from data_fixtures.scan import ScanOptions
 from licp.errors import LicpError
@@ -155,6 +156,17 @@ def _shoulders(head: Head, there: float, rng: Generator, plan: "Plan") -> Head:
     return generated_head(_number(head), plan.resolution, options=options)
 
 
+def _body(head: Head, parts: float, rng: Generator, plan: "Plan") -> Head:
+    """The scan goes on below: a trunk, arms, legs."""
+    if not parts:
+        return head
+    upright = head.pose.inverse().apply(head.scan_vertices)
+    vertices, faces = with_body(upright, head.scan_faces, int(parts), rng)
+    count = len(head.scan_vertices)
+    below = np.concatenate([head.scan_vertices, head.pose.apply(vertices[count:])])
+    return replace(head, scan_vertices=below, scan_faces=faces)
+
+
 FACTORS = (
     Factor("hole", "radius (mm)", (0, 10, 20, 30, 40, 60, 80), _hole, cuts=True),
     Factor("noise", "standard deviation (mm)", (0, 0.1, 0.25, 0.5, 1, 2, 4), _noise),
@@ -163,6 +175,7 @@ FACTORS = (
     Factor("covered ears", "number", (0, 1, 2), _covered_ears, cuts=True, made_up=True),
     Factor("open mouth", "jaw, 0: as it is", (0, 0.3, 0.6, 0.8, 1), _mouth, made_up=True),
     Factor("shoulders", "0: none, 1: scanned too", (0, 1), _shoulders, made_up=True),
+    Factor("body", "1: trunk, 2: and arms, 3: and legs", (0, 1, 2, 3), _body),
 )
 
 

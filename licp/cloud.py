@@ -1,5 +1,6 @@
 """What a search of poses looks at: an even sample of a shape, with normals and curvature."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,6 +24,9 @@ _NORMAL_WEIGHT = 0.4
 # sockets from a chin, where little of the head is there.
 _CURVATURE_SCALES = (0.06, 0.12, 0.25)
 _CURVATURE_WEIGHT = 1.0
+# A head sits at an end of the body, like hands, feet or the corners of a torso, and is about three
+# of its radii long.  What has more than this share of the whole shape is no part of it.
+_ENDS, _ACROSS, _ALL = 10, 2.9, 0.9
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,13 +63,7 @@ class Cloud:
         centre = area @ surface.vertices / area.sum()
         radius = np.sqrt(area @ ((surface.vertices - centre) ** 2).sum(1) / area.sum())
         inner = area * ~surface.at_border
-        chosen = even_subset(surface.vertices, inner if inner.any() else area, count)
-        # Bit-reversed order: every prefix is spread along the curve like the whole.
-        k = np.arange(len(chosen))
-        reversed_bits = np.zeros(len(chosen))
-        for bit in range(max(len(chosen) - 1, 1).bit_length()):
-            reversed_bits += ((k >> bit) & 1) * 0.5 ** (bit + 1)
-        chosen = chosen[np.argsort(reversed_bits, kind="stable")]
+        chosen = _spread(even_subset(surface.vertices, inner if inner.any() else area, count))
         features = _curvature(surface, radius)[chosen]
         return cls(surface, chosen, features, centre, float(radius))
 
@@ -79,6 +77,21 @@ class Cloud:
         radius = factor * self.radius
         features = _curvature(self.surface, radius)[self.chosen]
         return replace(self, features=features, radius=radius)
+
+    def parts(self, size: float, count: int = 600) -> Iterator["Cloud"]:
+        """What lies round each end of the shape, as a sample of a shape so many times as large."""
+        surface, radius = self.surface, size * self.radius
+        features = _curvature(surface, radius)
+        whole = surface.vertex_areas.sum()
+        for end in self.points[_far_apart(self.points, self.centre, _ENDS)]:
+            apart = np.linalg.norm(surface.vertices - end, axis=1)
+            area = surface.vertex_areas * (apart < _ACROSS * radius)
+            if area.sum() > _ALL * whole:
+                continue
+            centre = area @ surface.vertices / area.sum()
+            inner = area * ~surface.at_border
+            chosen = _spread(even_subset(surface.vertices, inner if inner.any() else area, count))
+            yield Cloud(surface, chosen, features[chosen], centre, radius)
 
     def scaled(self, factor: float) -> "Cloud":
         """The same shape in another unit."""
@@ -96,6 +109,25 @@ class Cloud:
             _NORMAL_WEIGHT * self.surface.normals[self.chosen[:count]],
             _CURVATURE_WEIGHT * self.features[:count],
         )
+
+
+def _spread(chosen: Ints) -> Ints:
+    """What was chosen along a curve, in bit-reversed order: every prefix is spread like it all."""
+    k = np.arange(len(chosen))
+    reversed_bits = np.zeros(len(chosen))
+    for bit in range(max(len(chosen) - 1, 1).bit_length()):
+        reversed_bits += ((k >> bit) & 1) * 0.5 ** (bit + 1)
+    return chosen[np.argsort(reversed_bits, kind="stable")]
+
+
+def _far_apart(points: Floats, centre: Floats, count: int) -> list[int]:
+    """The point farthest from the centre, then what is farthest from all those before."""
+    found = [int(np.argmax(np.linalg.norm(points - centre, axis=1)))]
+    gap = np.linalg.norm(points - points[found[0]], axis=1)
+    while len(found) < count:
+        found.append(int(np.argmax(gap)))
+        gap = np.minimum(gap, np.linalg.norm(points - points[found[-1]], axis=1))
+    return found
 
 
 def _curvature(surface: Surface, radius: float) -> Floats:

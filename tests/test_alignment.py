@@ -1,7 +1,21 @@
 import numpy as np
 import pytest
-from heads import arrays, morpher, part, pose, potato, rotation, scan, scan_arrays, size, template
+import trimesh
+from heads import (
+    arrays,
+    error,
+    morpher,
+    part,
+    pose,
+    potato,
+    rotation,
+    scan,
+    scan_arrays,
+    size,
+    template,
+)
 
+from data_fixtures.body import with_body
 from licp.alignment import agreement, align_globally, refine_alignment, start_rotations
 from licp.cloud import Cloud
 from licp.feature_tree import FeatureTree, Looks
@@ -117,6 +131,44 @@ def test_a_face_alone_is_found(radius: float) -> None:
     fit = morpher().morph(face)
     assert angle(fit.similarity.rotation, pose().rotation) < 10
     assert fit.similarity.scale == pytest.approx(pose().scale, rel=0.08)
+
+
+@pytest.mark.parametrize("rigid", [False, True])
+@pytest.mark.parametrize("parts", [1, 3])
+def test_a_head_on_a_body_is_found(parts: int, rigid: bool) -> None:
+    """The head is a small part of what is scanned, far from its middle."""
+    W, G = scan_arrays()
+    X, H = with_body(pose().inverse().apply(W), G, parts, np.random.default_rng(parts))
+    whole = pose().apply(X) @ rotation(6).T
+    fit = morpher().morph((whole, H), rigid=rigid)
+    alone = morpher().morph((W, G), rigid=rigid)
+    assert error(fit.vertices @ rotation(6)) < 1.2 * error(alone.vertices)
+    assert "scan not explained" in fit.flags
+
+
+def test_parts_are_round_the_ends() -> None:
+    """Two balls far apart on a rod: each is a part, of the size that was asked for."""
+    W, G = potato(4)
+    far = np.array([0, 0, 14.0])
+    rod = trimesh.creation.capsule(height=12.0, radius=0.1)
+    rod = rod.subdivide_to_size(0.3)
+    joined = trimesh.util.concatenate(
+        [
+            trimesh.Trimesh(W, G),
+            trimesh.Trimesh(W + far, G),
+            rod.apply_translation(far / 2),
+        ]
+    )
+    whole = cloud(np.array(joined.vertices), np.array(joined.faces))
+    single = cloud(W, G)
+    size = single.radius / whole.radius
+    parts = list(whole.parts(size))
+    for middle in (single.centre, single.centre + far):
+        assert min(np.linalg.norm(p.centre - middle) for p in parts) < 0.1 * single.radius
+    for found in parts:
+        assert found.radius == pytest.approx(single.radius)
+        assert np.linalg.norm(found.points - found.centre, axis=1).max() < 2 * 2.9 * found.radius
+    assert list(whole.parts(5.0)) == []  # each would be all of it
 
 
 def test_the_order_of_vertices_changes_nothing() -> None:

@@ -96,6 +96,21 @@ def test_mouths_open_as_far_as_said(head: Head) -> None:
     assert gaps[0] > 3.0 and gaps[1] > 2.5 * gaps[0]
 
 
+def test_bodies_are_below_the_head_and_grow(head: Head) -> None:
+    count = len(head.scan_vertices)
+    lowest = head.pose.inverse().apply(head.scan_vertices)[:, 1].min()
+    tall = []
+    for parts in (1, 2, 3):
+        more = spoilt(head, "body", parts)
+        np.testing.assert_array_equal(more.scan_vertices[:count], head.scan_vertices)
+        np.testing.assert_array_equal(more.scan_faces[: len(head.scan_faces)], head.scan_faces)
+        upright = head.pose.inverse().apply(more.scan_vertices)
+        assert np.mean(upright[count:, 1] < lowest) > 0.95
+        tall.append(len(upright))
+    assert 1500 < np.ptp(upright[:, 1]) < 2000
+    assert tall == sorted(tall)
+
+
 def test_shoulders_are_below_the_neck(head: Head) -> None:
     more = spoilt(head, "shoulders", 1)
     upright = [h.pose.inverse().apply(h.scan_vertices) for h in (head, more)]
