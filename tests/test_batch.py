@@ -307,6 +307,10 @@ def test_a_broken_executor_is_said() -> None:
         ({"in_flight": 0}, "in_flight must be a positive integer, not 0"),
         ({"in_flight": 1.5}, "in_flight must be a positive integer, not 1.5"),
         ({"backend": "scipy"}, "has its own backend"),
+        ({"workers": 0}, "workers must be a positive integer, not 0"),
+        ({"timeout": 0.0}, "timeout must be positive"),
+        ({"executor": ThreadPoolExecutor(1), "workers": 2}, "either"),
+        ({"executor": ThreadPoolExecutor(1), "timeout": 9.0}, "timeout"),
     ],
 )
 def test_wrong_options_are_refused_at_once(arguments: dict[str, Any], message: str) -> None:
@@ -319,14 +323,6 @@ def test_wrong_templates_and_scans_are_refused() -> None:
         morph_many("none.obj", {})
     with pytest.raises(licp.InputError, match="pairs"):
         list(morph_many(heads.short_morpher(), ["scan.obj"], ThreadPoolExecutor(1)))
-    with pytest.raises(licp.InputError, match="either"):
-        list(morph_many(heads.short_morpher(), {}, ThreadPoolExecutor(1), workers=2))
-    with pytest.raises(licp.InputError, match="timeout"):
-        list(morph_many(heads.short_morpher(), {}, ThreadPoolExecutor(1), timeout=9.0))
-    with pytest.raises(licp.InputError, match="workers must be a positive integer, not 0"):
-        list(morph_many(heads.short_morpher(), {}, workers=0))
-    with pytest.raises(licp.InputError, match="timeout must be positive"):
-        list(morph_many(heads.short_morpher(), {}, timeout=0.0))
 
 
 def test_script_without_main_guard_is_told(tmp_path: Path) -> None:

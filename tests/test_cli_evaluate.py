@@ -174,6 +174,21 @@ def test_painted_annotations(done: Path, whole: tuple[Path, Result], tmp_path: P
     )
 
 
+def test_contours_of_one_subject_are_told(done: Path, tmp_path: Path) -> None:
+    drawn = tmp_path / "drawn"
+    shutil.copytree(done / "tree" / "annotations", drawn, ignore=shutil.ignore_patterns("*.png"))
+    path = drawn / "00003" / "contours.json"
+    views = json.loads(path.read_text())
+    views["1C"]["scar"] = views["1C"]["brow_left"]
+    path.write_text(json.dumps(views))
+    result = run(done, "-A", "--annotations", str(drawn), "-o", str(tmp_path / "e"), "-q")
+    assert result.exit_code == 0, result.output
+    found = content(tmp_path / "e")["annotations"]
+    assert found["not compared"] == {"scar": ["00003"]}
+    assert "scar" not in {row["contour"] for row in found["contours"]}
+    assert "beside them: scar (00003)." in (tmp_path / "e" / "summary.md").read_text()
+
+
 def test_without_data_what_the_batch_knows(done: Path, tmp_path: Path) -> None:
     result = run(done, "-o", str(tmp_path / "e"), data=False)
     assert result.exit_code == 0, result.output

@@ -7,13 +7,14 @@ import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
 from licp.batch.pool import JobTimeoutError, WorkerPool
 from licp.errors import InputError, LicpError
+from licp.threads import positive
 
 __all__ = ["Failure", "Task", "dispatch", "open_executor"]
 
@@ -70,18 +71,24 @@ class Failure:
         return cls(key, type(error).__name__, str(error), text, phase)
 
 
-@contextmanager
 def open_executor(
     executor: Executor | None,
     workers: int | None,
     in_flight: int | None,
     timeout: float | None = None,
-) -> Iterator[tuple[Executor, int]]:
+) -> AbstractContextManager[tuple[Executor, int]]:
     """Open a pool of processes unless there is an executor; and how many jobs it may hold.
 
     Own workers are killed if the block is left by an exception or a closed generator, and when a
     job takes longer than the timeout.
+
+    Raises
+    ------
+    InputError
+        If these do not fit together; at once, before the block is entered.
     """
+    if workers is not None:
+        workers = positive(workers, "workers")
     if timeout is not None and not timeout > 0:
         raise InputError(f"timeout must be positive, not {timeout}")
     if executor is not None:
@@ -89,6 +96,14 @@ def open_executor(
             raise InputError("an executor has its own workers; give either of them, not both")
         if timeout is not None:
             raise InputError("workers of an executor cannot be ended; timeout= is for licp's own")
+    return _opened(executor, workers, in_flight, timeout)
+
+
+@contextmanager
+def _opened(
+    executor: Executor | None, workers: int | None, in_flight: int | None, timeout: float | None
+) -> Iterator[tuple[Executor, int]]:
+    if executor is not None:
         count = getattr(executor, "_max_workers", None)
         usual = 2 * count if isinstance(count, int) else _IN_FLIGHT
         yield executor, usual if in_flight is None else in_flight

@@ -167,6 +167,7 @@ def summarise(
         "regions": _regions(measures),
         "annotations": {
             "contours": contours,
+            "not compared": _alone(measures, agreements),
             "pooled": _pooled(batch.template, measures, agreements),
         },
         "model": _model(good, modes),
@@ -241,6 +242,18 @@ def _annotations(
             }
         )
     return agreements, rows, swaps
+
+
+def _alone(
+    measures: Sequence[Measures], agreements: Mapping[str, Agreement]
+) -> dict[str, list[str]]:
+    """The subjects that have a contour of which nothing is told."""
+    found: dict[str, list[str]] = {}
+    for m in measures:
+        for name in m.annotations:
+            if name not in agreements:
+                found.setdefault(name, []).append(m.key)
+    return found
 
 
 def _pooled(
@@ -438,6 +451,10 @@ def _markdown(
             ["width", "density", "homogeneity", "spread"],
             [[p[n] for n in ("width", "density", "homogeneity", "spread")] for p in pooled],
         )
+    alone = content["annotations"]["not compared"]
+    if alone:
+        told = "; ".join(f"{name} ({', '.join(keys)})" for name, keys in alone.items())
+        lines += ["", f"Contours without another subject's beside them: {told}."]
     model = content["model"]
     lines += ["", "## Shape model", ""]
     if model:
