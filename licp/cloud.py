@@ -25,8 +25,9 @@ _NORMAL_WEIGHT = 0.4
 _CURVATURE_SCALES = (0.06, 0.12, 0.25)
 _CURVATURE_WEIGHT = 1.0
 # A head sits at an end of the body, like hands, feet or the corners of a torso, and is about three
-# of its radii long.  What has more than this share of the whole shape is no part of it.
-_ENDS, _ACROSS, _ALL = 10, 2.9, 0.9
+# of its radii long.  What has more than this share of the whole shape is no part of it.  At its own
+# size a crown has -0.09 and less (curvature, see licp.features), a floor or a wall 0.
+_ENDS, _ACROSS, _ALL, _ROUND = 6, 2.9, 0.9, -0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,11 +80,12 @@ class Cloud:
         return replace(self, features=features, radius=radius)
 
     def parts(self, size: float, count: int = 600) -> Iterator["Cloud"]:
-        """What lies round each end of the shape, as a sample of a shape so many times as large."""
+        """What lies round each round end, as a sample of a shape so many times as large."""
         surface, radius = self.surface, size * self.radius
         features = _curvature(surface, radius)
         whole = surface.vertex_areas.sum()
-        for end in self.points[_far_apart(self.points, self.centre, _ENDS)]:
+        ends = self.points[features[self.chosen, -1] < _ROUND]
+        for end in ends[_far_apart(ends, self.centre, min(_ENDS, len(ends)))]:
             apart = np.linalg.norm(surface.vertices - end, axis=1)
             area = surface.vertex_areas * (apart < _ACROSS * radius)
             if area.sum() > _ALL * whole:
@@ -122,11 +124,12 @@ def _spread(chosen: Ints) -> Ints:
 
 def _far_apart(points: Floats, centre: Floats, count: int) -> list[int]:
     """The point farthest from the centre, then what is farthest from all those before."""
-    found = [int(np.argmax(np.linalg.norm(points - centre, axis=1)))]
-    gap = np.linalg.norm(points - points[found[0]], axis=1)
-    while len(found) < count:
+    found: list[int] = []
+    gap = np.linalg.norm(points - centre, axis=1)
+    for number in range(count):
         found.append(int(np.argmax(gap)))
-        gap = np.minimum(gap, np.linalg.norm(points - points[found[-1]], axis=1))
+        apart = np.linalg.norm(points - points[found[-1]], axis=1)
+        gap = np.minimum(gap, apart) if number else apart
     return found
 
 

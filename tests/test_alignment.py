@@ -171,6 +171,18 @@ def test_parts_are_round_the_ends() -> None:
     assert list(whole.parts(5.0)) == []  # each would be all of it
 
 
+def test_walls_have_no_round_ends() -> None:
+    W, G = potato(4)
+    corners = np.array([[-6, -6, -1.5], [6, -6, -1.5], [6, 6, -1.5], [-6, 6, -1.5]])
+    wall = trimesh.Trimesh(corners, [[0, 1, 2], [0, 2, 3]]).subdivide_to_size(0.4)
+    joined = trimesh.util.concatenate([trimesh.Trimesh(W, G), wall])
+    whole = cloud(np.array(joined.vertices), np.array(joined.faces))
+    parts = list(whole.parts(cloud(W, G).radius / whole.radius))
+    assert parts
+    for found in parts:
+        assert np.linalg.norm(found.centre) < 3.0
+
+
 def test_the_order_of_vertices_changes_nothing() -> None:
     rng = np.random.default_rng(0)
     order = rng.permutation(len(V))
