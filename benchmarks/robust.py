@@ -158,8 +158,6 @@ def _shoulders(head: Head, there: float, rng: Generator, plan: "Plan") -> Head:
 
 def _body(head: Head, parts: float, rng: Generator, plan: "Plan") -> Head:
     """The scan goes on below: a trunk, arms, legs."""
-    if not parts:
-        return head
     upright = head.pose.inverse().apply(head.scan_vertices)
     vertices, faces = with_body(upright, head.scan_faces, int(parts), rng)
     count = len(head.scan_vertices)

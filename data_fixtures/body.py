@@ -8,7 +8,6 @@ Array = NDArray[np.float64]
 Int = NDArray[np.int64]
 Bone = tuple[Array, Array, float]
 
-PARTS = ("trunk", "arms", "legs")
 EDGE = 15.0
 """The longest, mm."""
 NOISE = 0.2
@@ -16,14 +15,14 @@ NOISE = 0.2
 
 def with_body(vertices: Array, faces: Int, many: int,
               rng: np.random.Generator) -> tuple[Array, Int]:
-    """A scan of a head and, below it, as many of ``PARTS``; upright, in mm, facing +z.
+    """A scan of a head and, below it, as many of trunk, arms and legs; upright, in mm.
 
     What lies inside of other parts is left out, as no scanner sees it. The vertices of the head
     come first and stay as they are; nothing joins them to the body.
     """
     if not many:
         return vertices, faces
-    bones = _bones(vertices, rng)[:(5, 9, 15)[many - 1]]
+    bones = [bone for part in _bones(vertices, rng)[:many] for bone in part]
     meshes = [_capsule(bone) for bone in bones]
     kept, count = [faces], len(vertices)
     for number, (points, triangles) in enumerate(meshes):
@@ -41,8 +40,8 @@ def with_body(vertices: Array, faces: Int, many: int,
     return np.concatenate([vertices, body])[used], (np.cumsum(used) - 1)[joined]
 
 
-def _bones(vertices: Array, rng: np.random.Generator) -> list[Bone]:
-    """Ends and radii, mm: five of a trunk, four of arms, six of legs."""
+def _bones(vertices: Array, rng: np.random.Generator) -> tuple[list[Bone], ...]:
+    """Ends and radii, mm, of trunk, arms and legs."""
     low = np.quantile(vertices[:, 1], 0.01)
     rim = vertices[vertices[:, 1] < low + 15]
     neck = np.array([rim[:, 0].min() + rim[:, 0].max(), 2 * low,
@@ -66,7 +65,7 @@ def _bones(vertices: Array, rng: np.random.Generator) -> list[Bone]:
         ankle = _beside(knee, 10 * side, -430, -20)
         legs += [(_beside(hip, 85 * side, -20, 0), knee, 70.0), (knee, ankle, 48.0),
                  (ankle, _beside(ankle, 5 * side, -15, 150), 36.0)]
-    return [*trunk, *arms, *legs]
+    return trunk, arms, legs
 
 
 def _beside(place: Array, x: float, y: float, z: float) -> Array:

@@ -63,8 +63,7 @@ class Cloud:
             area = surface.vertex_areas
         centre = area @ surface.vertices / area.sum()
         radius = np.sqrt(area @ ((surface.vertices - centre) ** 2).sum(1) / area.sum())
-        inner = area * ~surface.at_border
-        chosen = _spread(even_subset(surface.vertices, inner if inner.any() else area, count))
+        chosen = _sample(surface, area, count)
         features = _curvature(surface, radius)[chosen]
         return cls(surface, chosen, features, centre, float(radius))
 
@@ -91,8 +90,7 @@ class Cloud:
             if area.sum() > _ALL * whole:
                 continue
             centre = area @ surface.vertices / area.sum()
-            inner = area * ~surface.at_border
-            chosen = _spread(even_subset(surface.vertices, inner if inner.any() else area, count))
+            chosen = _sample(surface, area, count)
             yield Cloud(surface, chosen, features[chosen], centre, radius)
 
     def scaled(self, factor: float) -> "Cloud":
@@ -113,8 +111,11 @@ class Cloud:
         )
 
 
-def _spread(chosen: Ints) -> Ints:
-    """What was chosen along a curve, in bit-reversed order: every prefix is spread like it all."""
+def _sample(surface: Surface, area: Floats, count: int) -> Ints:
+    """Vertices with equal shares of the given area, off the border if any are; any prefix even."""
+    inner = area * ~surface.at_border
+    chosen = even_subset(surface.vertices, inner if inner.any() else area, count)
+    # Bit-reversed order: every prefix is spread along the curve like the whole.
     k = np.arange(len(chosen))
     reversed_bits = np.zeros(len(chosen))
     for bit in range(max(len(chosen) - 1, 1).bit_length()):

@@ -7,7 +7,7 @@ import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -96,18 +96,16 @@ def open_executor(
             raise InputError("an executor has its own workers; give either of them, not both")
         if timeout is not None:
             raise InputError("workers of an executor cannot be ended; timeout= is for licp's own")
-    return _opened(executor, workers, in_flight, timeout)
+        count = getattr(executor, "_max_workers", None)
+        usual = 2 * count if isinstance(count, int) else _IN_FLIGHT
+        return nullcontext((executor, usual if in_flight is None else in_flight))
+    return _own_workers(workers, in_flight, timeout)
 
 
 @contextmanager
-def _opened(
-    executor: Executor | None, workers: int | None, in_flight: int | None, timeout: float | None
+def _own_workers(
+    workers: int | None, in_flight: int | None, timeout: float | None
 ) -> Iterator[tuple[Executor, int]]:
-    if executor is not None:
-        count = getattr(executor, "_max_workers", None)
-        usual = 2 * count if isinstance(count, int) else _IN_FLIGHT
-        yield executor, usual if in_flight is None else in_flight
-        return
     pool = WorkerPool(workers, timeout)
     try:
         # One runs and one waits, so that no worker idles while the caller looks at a result.
