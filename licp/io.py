@@ -13,7 +13,7 @@ from licp.mesh import Mesh
 from licp.obj import decode_obj, encode_obj
 from licp.ply import decode_ply, encode_ply
 
-__all__ = ["as_mesh", "check_output", "load_mesh", "save_mesh", "write_file"]
+__all__ = ["as_mesh", "as_path", "check_output", "load_mesh", "save_mesh", "write_file"]
 
 # What may hold several files, of which trimesh reads one in its own order of vertices.
 _PACKED = (".7z", ".bz2", ".gz", ".tar", ".tgz", ".xz", ".zip", ".zst")
@@ -48,7 +48,7 @@ def load_mesh(path: str | os.PathLike[str]) -> Mesh:
     ...     load_mesh(name)
     <Mesh 'one.obj': 3 vertices, 1 triangles>
     """
-    path = _as_path(path, MeshFileError)
+    path = as_path(path, MeshFileError)
     if not os.path.isfile(path):
         why = "is a folder, not a mesh file" if os.path.isdir(path) else "no such file"
         raise MeshFileError(f"{path}: {why}")
@@ -150,7 +150,7 @@ def check_output(path: str | os.PathLike[str]) -> Path:
     OutputError
         No path, unknown ending, missing folder, no permission, or a folder has that name.
     """
-    path = _as_path(path, OutputError)
+    path = as_path(path, OutputError)
     if path.suffix.lower() not in _ENCODERS:
         raise OutputError(
             f"{path}: cannot write {path.suffix or 'a file without ending'}; "
@@ -158,6 +158,14 @@ def check_output(path: str | os.PathLike[str]) -> Path:
         )
     check_place(path)
     return path
+
+
+def as_path(path: Any, refusal: type[LicpError]) -> Path:
+    """The path of a file or folder, or a refusal of what is none."""
+    try:
+        return Path(path)
+    except TypeError:
+        raise refusal(f"expected the path of a file or folder, not {_describe(path)}") from None
 
 
 def check_place(path: Path) -> None:
@@ -252,13 +260,6 @@ _ENCODERS: dict[str, Callable[[Mesh, Path], dict[Path, bytes]]] = {
     ".ply": lambda mesh, path: {path: encode_ply(mesh)},
     ".glb": _encode_glb,
 }
-
-
-def _as_path(path: Any, refusal: type[LicpError]) -> Path:
-    try:
-        return Path(path)
-    except TypeError:
-        raise refusal(f"expected the path of a mesh file, not {_describe(path)}") from None
 
 
 def _describe(obj: Any) -> str:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from licp.errors import LandmarkError
+from licp.io import as_path
 from licp.landmarks import Landmarks
 from licp.mesh import Mesh
 
@@ -49,7 +50,7 @@ def load_landmarks(path: str | os.PathLike[str], template: Mesh) -> Landmarks:
     ...     load_landmarks(name, triangle).positions.tolist()
     [[10.0, 0.0, 5.0]]
     """
-    path = Path(path)
+    path = as_path(path, LandmarkError)
     try:
         text = path.read_text("utf-8-sig")
     except OSError as error:

@@ -195,16 +195,15 @@ def _companions(mesh: Mesh, path: Path) -> tuple[dict[Path, bytes], str | None, 
     folder, materials = path.parent, tuple(mesh.materials)
     files: dict[Path, bytes] = {}
 
-    def place(source: Path) -> str:
+    def place(image: str, data: bytes) -> str:
         """Have an image in the output folder; its name there, the first that no other one has."""
-        data = source.read_bytes()
 
         def fits(target: Path) -> bool:
             if target in files:
                 return files[target] == data
             return not target.exists() or (target.is_file() and target.read_bytes() == data)
 
-        names = _image_names(source.name, path.stem)
+        names = _image_names(image, path.stem)
         target = next(filter(fits, map(folder.joinpath, names)))
         if not target.exists():
             files[target] = data
@@ -217,7 +216,9 @@ def _companions(mesh: Mesh, path: Path) -> tuple[dict[Path, bytes], str | None, 
 
         def relocate(match: re.Match[str]) -> str:
             image = _find_image(library.parent, match[2])
-            return match[0] if image is None else match[1] + place(image)
+            if image is None:
+                return match[0]
+            return match[1] + place(image.name, image.read_bytes())
 
         text = _MAP.sub(relocate, _read_text(library))
     elif mesh.uv is not None and mesh.texture is not None:
@@ -225,11 +226,11 @@ def _companions(mesh: Mesh, path: Path) -> tuple[dict[Path, bytes], str | None, 
         if isinstance(mesh.texture, Path):
             if not mesh.texture.is_file():
                 return files, None, materials
-            name = place(mesh.texture)
+            name = place(mesh.texture.name, mesh.texture.read_bytes())
         else:
-            name, buffer = f"{path.stem}.png", io.BytesIO()
+            buffer = io.BytesIO()
             mesh.texture.save(buffer, "PNG")
-            files[folder / name] = buffer.getvalue()
+            name = place(f"{path.stem}.png", buffer.getvalue())
         text = "".join(f"newmtl {m}\nKd 1 1 1\nmap_Kd {name}\n" for m in materials)
     else:
         return files, None, materials

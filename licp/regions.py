@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from licp.errors import InputError, OutputError
-from licp.io import as_mesh, write_file
+from licp.io import as_mesh, as_path, write_file
 
 __all__ = ["Regions", "check_ending"]
 
@@ -124,8 +124,9 @@ class Regions(Mapping[str, Ints]):
         InputError
             If the file cannot be read, or does not fit the template.
         """
+        path = as_path(path, InputError)
         try:
-            content = json.loads(Path(path).read_bytes())
+            content = json.loads(path.read_bytes())
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: no JSON to be read: {error}") from error
         if isinstance(content, dict):
@@ -162,7 +163,7 @@ def check_ending(path: str | os.PathLike[str]) -> Path:
     OutputError
         If it has another ending than .json.
     """
-    path = Path(path)
+    path = as_path(path, OutputError)
     if path.suffix.lower() != ".json":
         raise OutputError(f"{path}: regions are written as .json")
     return path

@@ -19,7 +19,7 @@ from licp.closest import TriangleTree
 from licp.correspondence import State
 from licp.errors import InputError, OutputError
 from licp.geometry import vertex_normals
-from licp.io import as_mesh, write_file
+from licp.io import as_mesh, as_path, write_file
 from licp.mesh import Mesh
 from licp.result import MorphResult
 
@@ -206,7 +206,7 @@ def figure_fit(
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
-    path = Path(path)
+    path = as_path(path, OutputError)
     if path.suffix.lower() != ".png":
         raise OutputError(f"{path}: pictures are written as .png")
     rows: Sequence[View] = (views,) if isinstance(views, str) else views

@@ -409,6 +409,16 @@ def test_headspace_says_what_its_scans_suffer_from(folder: Path) -> None:
     )
     assert table()["00002"]["adjusted"] == ""
 
+    before = stamps()
+    about.write_text(
+        about.read_text() + "colourOfTheDoor:red\n"
+    )  # nothing that a fit may suffer from
+    assert run(*marks, "--regions", "regions.json", root="tree").exit_code == 0
+    assert redone(before) == set()
+    about.write_text(about.read_text().replace("cranialHoleFlag:1", "cranialHoleFlag:0"))
+    assert run(*marks, "--regions", "regions.json", root="tree").exit_code == 0
+    assert redone(before) == {"00001"} and report("00001")["adjusted"] == []
+
 
 def test_headspace_with_landmarks_filters_and_a_subject_without_scan(folder: Path) -> None:
     quirks = {2: ["no_scan"], 3: ["missing_landmarks"]}

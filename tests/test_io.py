@@ -11,9 +11,19 @@ import pytest
 import trimesh
 from PIL import Image
 
-from licp.errors import MeshError, MeshFileError, OutputError
+from licp.errors import (
+    DatasetError,
+    InputError,
+    LandmarkError,
+    MeshError,
+    MeshFileError,
+    OutputError,
+)
+from licp.headspace import Headspace
 from licp.io import check_output, load_mesh, save_mesh, write_file
+from licp.landmark_file import load_landmarks
 from licp.mesh import Mesh
+from licp.regions import Regions
 
 TRIANGLE = "v 0 0 0\nv 1 0 0\nv 0 1 0\n"
 
@@ -206,10 +216,19 @@ def test_what_is_packed_is_to_be_unpacked(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("junk", [None, b"m.obj", 5, io.StringIO("v 0 0 0")])
 def test_what_is_no_path_is_said(tmp_path: Path, junk: Any) -> None:
-    with pytest.raises(MeshFileError, match=r"the path of a mesh file, not (_io|built)"):
+    with pytest.raises(MeshFileError, match=r"the path of a file or folder, not (_io|built)"):
         load_mesh(junk)
-    with pytest.raises(OutputError, match="expected the path of a mesh file"):
+    with pytest.raises(OutputError, match="expected the path of a file or folder"):
         save_mesh(junk, Mesh(np.eye(3), [[0, 1, 2]]))
+    regions, said = Regions({"a": [0]}, 3), "expected the path of a file or folder"
+    with pytest.raises(OutputError, match=said):
+        regions.save(junk)
+    with pytest.raises(InputError, match=said):
+        Regions.load(junk, 3)
+    with pytest.raises(LandmarkError, match=said):
+        load_landmarks(junk, Mesh(np.eye(3), [[0, 1, 2]]))
+    with pytest.raises(DatasetError, match=said):
+        Headspace(junk)
 
 
 # ---------------------------------------------------------------- PLY
@@ -396,6 +415,13 @@ def test_obj_of_a_mesh_with_an_image_in_memory(tmp_path: Path) -> None:
     mesh = Mesh(np.eye(3), [[0, 1, 2]], uv=uv, uv_faces=[[0, 1, 2]], texture=image)
     back = load_mesh(save_mesh(tmp_path / "m.obj", mesh))
     assert back.texture == tmp_path / "m.png" and back.texture_image().getpixel((1, 1)) == (1, 2, 3)
+    assert load_mesh(save_mesh(tmp_path / "m.obj", mesh)).texture == tmp_path / "m.png"
+
+    (tmp_path / "other.png").write_bytes(b"not ours")
+    kept = load_mesh(save_mesh(tmp_path / "other.obj", mesh))
+    assert (tmp_path / "other.png").read_bytes() == b"not ours"
+    assert kept.texture == tmp_path / "other_other.png"
+    assert kept.texture_image().getpixel((1, 1)) == (1, 2, 3)
 
 
 def test_glb_keeps_order_and_appends_seam_copies(tmp_path: Path, textured: Mesh) -> None:

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from licp.batch.many import load_scan
-from licp.batch.records import METADATA, Row, write_fit
+from licp.batch.records import Row, write_fit
 from licp.batch.sources import source_record
 from licp.errors import DatasetError, LandmarkError
 from licp.guidance import morph_guided
-from licp.headspace import IBUG68, Metadata, Subject, flag_guidance
+from licp.headspace import IBUG68, Metadata, flag_guidance
 from licp.landmark_file import load_landmarks
 from licp.landmarks import Landmarks
 from licp.mesh import Mesh
@@ -41,6 +41,8 @@ class FitJob:
         iBUG-68, -1 where it has none, for the landmarks of a subject.
     files : dict of str to Path or None
         What the scan will be recognised by, see :class:`licp.batch.sources.Source`.
+    metadata : Metadata
+        The same.
     rigid : bool
     mesh, report : Path
     manifest : str
@@ -53,6 +55,7 @@ class FitJob:
     scan: Any
     landmarks: Path | NDArray[np.int64] | None
     files: Mapping[str, Path | None]
+    metadata: Metadata
     rigid: bool
     mesh: Path
     report: Path
@@ -74,10 +77,8 @@ def fit_to_files(morpher: Morpher, job: FitJob, begin: Callable[[str], None]) ->
         landmarks = _landmarks(job, scan, morpher.template)
     except (DatasetError, LandmarkError) as error:
         notes.append(f"no landmarks: {error}")
-    metadata = _metadata(job.scan)
-    flags = {name: getattr(metadata, name) for name in METADATA}
-    about = {"manifest": job.manifest, "source": source, "metadata": flags, "notes": notes}
-    advice = flag_guidance(metadata, morpher.regions, len(morpher.template.vertices))
+    about = {"manifest": job.manifest, "source": source, "notes": notes}
+    advice = flag_guidance(job.metadata, morpher.regions, len(morpher.template.vertices))
     options: dict[str, Any] = {"rigid": job.rigid, "threads": 1}
     begin("morph")
     try:
@@ -86,7 +87,7 @@ def fit_to_files(morpher: Morpher, job: FitJob, begin: Callable[[str], None]) ->
         notes.append(f"no landmarks: {error}")
         result = morph_guided(morpher, scan, advice, **options)
     begin("write")
-    return write_fit(result, job.key, job.mesh, job.report, about, job.vertex_data)
+    return write_fit(result, job.key, job.mesh, job.report, job.metadata, about, job.vertex_data)
 
 
 def load_template_landmarks(path: Path, template: Mesh) -> NDArray[np.int64]:
@@ -125,11 +126,3 @@ def _landmarks(job: FitJob, scan: Mesh, template: Mesh) -> Landmarks | None:
     known = job.landmarks >= 0
     positions = job.scan.landmarks(scan).positions[known]
     return Landmarks(job.landmarks[known], positions, np.full(known.sum(), _SOFT))
-
-
-def _metadata(scan: Any) -> Metadata:
-    """What is said of a scan: nothing of one that is not a subject's, or whose file is damaged."""
-    try:
-        return scan.metadata if isinstance(scan, Subject) else Metadata()
-    except DatasetError:
-        return Metadata()

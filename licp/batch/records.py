@@ -23,15 +23,16 @@ from licp import __version__
 from licp.batch.dispatch import Failure
 from licp.batch.sources import checksum, recognised
 from licp.errors import OutputError
+from licp.headspace import Metadata
 from licp.io import write_file
 from licp.result import MorphResult
 
-__all__ = ["METADATA", "Records", "Row", "manifest", "write_fit"]
+__all__ = ["Records", "Row", "manifest", "write_fit"]
 
 Row = dict[str, Any]
 
-METADATA = ("chin_hole", "cranial_hole", "cap_artefact", "hair_bulge")
-"""What Headspace says of its scans that a fit may suffer from."""
+# What Headspace says of its scans that a fit may suffer from.
+_FLAGS = ("chin_hole", "cranial_hole", "cap_artefact", "hair_bulge")
 
 
 def manifest(template: Path, settings: Mapping[str, Any], backend: str) -> dict[str, Any]:
@@ -119,7 +120,7 @@ class Records:
         """
         rows: dict[str, Row] = {}
         failures: dict[str, Row] = {}
-        sources: dict[str, Any] = {}
+        origins: dict[str, tuple[Any, Any]] = {}
         for path in sorted((self.folder / "reports").glob("*.json")):
             key, report = path.stem, _read(path)
             try:
@@ -128,10 +129,11 @@ class Records:
                 if "failure" in report:
                     failures[key] = _failure_row(report["failure"])
                 elif report["mesh"] == _mesh_entry(self.mesh(key)):
-                    rows[key], sources[key] = _row(report), report["source"]
+                    rows[key] = _row(report)
+                    origins[key] = report["source"], report["metadata"]
             except (OSError, KeyError, TypeError):  # half a report, or no mesh
                 continue
-        self.rows, self.failures, self._sources = rows, failures, sources
+        self.rows, self.failures, self._origins = rows, failures, origins
 
     def mesh(self, key: str) -> Path:
         """Where the mesh of a scan goes."""
@@ -141,9 +143,12 @@ class Records:
         """Where the report of a scan goes."""
         return self.folder / "reports" / f"{key}.json"
 
-    def done(self, key: str, files: Mapping[str, Path | None]) -> bool:
-        """Whether a scan, recognised by its files, has nothing left to do."""
-        return key in self.rows and recognised(files, self._sources[key])
+    def done(self, key: str, files: Mapping[str, Path | None], metadata: Metadata) -> bool:
+        """Whether a scan, recognised by its files and what is said of it, is not left to do."""
+        if key not in self.rows:
+            return False
+        source, flags = self._origins[key]
+        return bool(flags == _flags(metadata)) and recognised(files, source)
 
     def add(self, key: str, row: Row) -> None:
         """Take note of a scan that is done."""
@@ -180,19 +185,21 @@ def write_fit(
     key: str,
     mesh: Path,
     report: Path,
+    metadata: Metadata,
     about: Mapping[str, Any],
     vertex_data: bool,
 ) -> Row:
     """Write the mesh, then the report, and return the row of the table.
 
-    Of what is said ``about`` the scan, the table has the name of the file ``source["scan"]``,
-    ``metadata`` (a mapping from :data:`METADATA` to bool or None) and ``notes`` (a list of str).
+    Of what is said ``about`` the scan, the table has the name of the file ``source["scan"]`` and
+    ``notes`` (a list of str).
     """
     result.save(mesh)
     content = {
         "key": key,
         "licp": __version__,
         **about,
+        "metadata": _flags(metadata),
         "mesh": _mesh_entry(mesh),
         "matched": result.matched,
         **result.to_dict(vertex_data),
@@ -213,7 +220,7 @@ _DISTORTIONS = [
 ]
 _COUNTS = ["flipped_faces", "self_intersections", "rest_self_intersections"]
 _NUMBERS = ["matched", "mean_confidence", "scale", "template_seen", "scan_explained"]
-_COLUMNS = ["key", "file", "converged", "flags", "notes", "adjusted", *METADATA]
+_COLUMNS = ["key", "file", "converged", "flags", "notes", "adjusted", *_FLAGS]
 _COLUMNS += [*_NUMBERS, *_DISTANCES, *_COUNTS]
 _COLUMNS += [*_DISTORTIONS, "seconds"]
 _FAILURE_COLUMNS = ["key", "phase", "error", "message"]
@@ -242,6 +249,10 @@ def _row(report: Mapping[str, Any]) -> Row:
     return {name: row.get(name) for name in _COLUMNS}
 
 
+def _flags(metadata: Metadata) -> dict[str, bool | None]:
+    return {name: getattr(metadata, name) for name in _FLAGS}
+
+
 def _failure_row(failure: Mapping[str, Any]) -> Row:
     return {name: failure[name] for name in _FAILURE_COLUMNS}
 
@@ -249,7 +260,7 @@ def _failure_row(failure: Mapping[str, Any]) -> Row:
 def _arrow_type(pyarrow: Any, name: str) -> Any:
     if name in ("key", "file", "flags", "notes", "adjusted"):
         return pyarrow.string()
-    if name == "converged" or name in METADATA:
+    if name == "converged" or name in _FLAGS:
         return pyarrow.bool_()
     return pyarrow.int64() if name in _COUNTS else pyarrow.float64()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from licp.errors import DatasetError, InputError
-from licp.headspace import Headspace, Subject
+from licp.headspace import Headspace, Metadata, Subject
 
 __all__ = [
     "Source",
@@ -35,12 +35,15 @@ class Source:
         A file of landmarks, or whether to look for those of the subject.
     files : dict of str to Path or None
         Of the "scan" and its "landmarks", by which it is recognised.
+    metadata : Metadata
+        What is said of the scan: nothing of one that is not a subject's, or whose file is damaged.
     """
 
     key: str
     scan: Path | Subject
     landmarks: Path | bool
     files: Mapping[str, Path | None]
+    metadata: Metadata
 
 
 def source_record(files: Mapping[str, Path | None]) -> dict[str, Any]:
@@ -121,7 +124,8 @@ def folder_sources(folder: Path, landmarks: bool, template: Path | None = None) 
     for key, path in found.items():
         beside = [path.with_name(f"{key}.landmarks{end}") for end in (".txt", ".json")]
         marks = next((p for p in beside if landmarks and p.is_file()), None)
-        sources.append(Source(key, path, marks or False, {"scan": path, "landmarks": marks}))
+        files = {"scan": path, "landmarks": marks}
+        sources.append(Source(key, path, marks or False, files, Metadata()))
     return sources
 
 
@@ -164,7 +168,7 @@ def headspace_sources(
     for subject in chosen:
         marks = _path(subject, "landmarks") if landmarks else None
         files = {"scan": _path(subject, "scan"), "landmarks": marks}
-        sources.append(Source(subject.id, subject, landmarks, files))
+        sources.append(Source(subject.id, subject, landmarks, files, _metadata(subject)))
     return sources
 
 
@@ -174,6 +178,13 @@ def _path(subject: Subject, part: str) -> Path | None:
         return subject.scan_path if part == "scan" else subject.landmark_path
     except DatasetError:
         return None
+
+
+def _metadata(subject: Subject) -> Metadata:
+    try:
+        return subject.metadata
+    except DatasetError:
+        return Metadata()
 
 
 def _value(text: str) -> Any:

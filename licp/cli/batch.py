@@ -114,8 +114,8 @@ def batch(
     OUT gets meshes/KEY.ply, reports/KEY.json, quality.csv (and .parquet, if pyarrow is there),
     failures.csv, and manifest.json, which says what was done with what.  Stopped in whatever way,
     the same command goes on where it was: scans are done again only if they failed, if their
-    file, landmarks, mesh or report changed, or if the template, the settings or the version of
-    licp did.
+    file, landmarks, mesh or report changed, if what Headspace says of them did, or if the template,
+    the settings or the version of licp did.
     """
     if workers is not None and scheduler is not None:
         raise click.UsageError("--workers are of this machine, a --scheduler has its own")
@@ -141,15 +141,16 @@ def batch(
         "vertex_data": vertex_data,
     }
     records = Records(out.resolve(), manifest(template, settings, morpher.backend), f".{ending}")
-    todo = [s for s in sources if not records.done(s.key, s.files)]
+    todo = [s for s in sources if not records.done(s.key, s.files, s.metadata)]
     if not quiet:
         _announce(records, len(sources), len(todo))
 
     def jobs() -> Iterator[tuple[str, FitJob]]:
         for s in todo:
             spots = marks if s.landmarks is True else s.landmarks or None
+            known = s.scan, spots, s.files, s.metadata
             to = records.mesh(s.key), records.report(s.key), records.digest
-            yield s.key, FitJob(s.key, s.scan, spots, s.files, rigid, *to, vertex_data)
+            yield s.key, FitJob(s.key, *known, rigid, *to, vertex_data)
 
     try:
         if todo:

@@ -14,6 +14,7 @@ from typing import Any
 from licp.errors import DatasetError, DatasetWarning, InputError, LicpError
 from licp.headspace.metadata import Metadata, read_text
 from licp.headspace.subject import PARTS, Subject, list_folder
+from licp.io import as_path
 
 __all__ = ["Headspace"]
 
@@ -64,7 +65,8 @@ class Headspace:
     ) -> None:
         if version not in (None, "01", "02"):
             raise InputError(f"version must be '01' or '02', not {version!r}")
-        self.path = _find_subjects(Path(root))
+        root = as_path(root, DatasetError)
+        self.path = _find_subjects(root)
         """The folder of the subjects' folders."""
         folders = _numbered(self.path)
         self.version = version or _recognise(folders)
@@ -74,9 +76,9 @@ class Headspace:
         not hers, and in 01519 in version 02.  In a tree of version 01 she is subject 01519, with
         the metadata that are known, and there is no subject 01400.
         """
-        near = list(dict.fromkeys([self.path.parent.parent, self.path.parent, Path(root)]))
-        self._images = _find_images(None if images is None else Path(images), near)
-        self._flame = _find_flame(None if flame is None else Path(flame), near)
+        near = list(dict.fromkeys([self.path.parent.parent, self.path.parent, root]))
+        self._images = _find_images(None if images is None else as_path(images, DatasetError), near)
+        self._flame = _find_flame(None if flame is None else as_path(flame, DatasetError), near)
         if self.version == "01" and _MOVED in folders and _MOVED_TO not in folders:
             folders[_MOVED_TO] = folders.pop(_MOVED)
         elif self.version is None and _MOVED in folders:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from licp.errors import DatasetError
 from licp.headspace.metadata import read_text
-from licp.io import load_mesh
+from licp.io import as_path, load_mesh
 from licp.mesh import Mesh
 from licp.obj import decode_obj_vertices
 
@@ -110,7 +110,7 @@ class Realy(Mapping[int, RealyScan]):
     """
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
-        root = Path(root)
+        root = as_path(root, DatasetError)
         tried = [root, root / "data", root / "data" / "REALY"]
         found = [p for p in tried if (p / "REALY_scan_region").is_dir()]
         if not found:
@@ -173,7 +173,7 @@ def read_barycentric(path: str | os.PathLike[str], template: Mesh) -> tuple[Ints
     DatasetError
         If the file is damaged or does not fit the template; with the place in the list.
     """
-    path = Path(path)
+    path = as_path(path, DatasetError)
     try:
         rows: Any = json.loads(read_text(path))
     except (ValueError, RecursionError) as error:

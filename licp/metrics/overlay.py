@@ -17,7 +17,7 @@ from scipy.spatial import KDTree
 
 from licp.errors import InputError, OutputError
 from licp.geometry import face_normals_areas, vertex_normals
-from licp.io import as_mesh, write_file
+from licp.io import as_mesh, as_path, write_file
 from licp.mesh import Mesh
 from licp.metrics.agreement import Agreement
 from licp.render import Frame, View, draw, view_axes
@@ -325,7 +325,7 @@ def _write(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    path = Path(path)
+    path = as_path(path, OutputError)
     if path.suffix.lower() != ".png":
         raise OutputError(f"{path}: pictures are written as .png")
     columns = max(map(len, pictures))
