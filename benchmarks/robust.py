@@ -317,7 +317,8 @@ class Robustness:
             levels = list(dict.fromkeys(level for _, level in means))
             header = [f"{factor.name}, {factor.unit}"]
             for group in groups:
-                header += [f"{group}: seen (mm)", "95 %", "lost (mm)", "failed"]
+                header += [f"{group}: seen (mm)", "expected", "95 %", "lost (mm)", "expected"]
+                header.append("failed")
             rows = [
                 [f"{level:g}", *(cell for group in groups for cell in _cells(means[group, level]))]
                 for level in levels
@@ -415,7 +416,11 @@ def _fit(
     seen, lost = head.covered & there, head.covered & ~there
     for name, where in (("seen", seen), ("lost", lost)):
         told = errors(fit.vertices, worse.truth, where)
-        record[name] = None if told is None else {"mean": told.mean, "p95": told.p95}
+        if told is None:
+            record[name] = None
+            continue
+        expected = float(fit.expected_error[where].mean())
+        record[name] = {"mean": told.mean, "p95": told.p95, "expected": expected}
     return record, fit.vertices
 
 
@@ -424,8 +429,10 @@ def _mean(records: Sequence[Record]) -> dict[str, Any]:
     out: dict[str, Any] = {"failed": len(records) - len(good)}
     for name, kind, key in (
         ("seen", "seen", "mean"),
+        ("seen expected", "seen", "expected"),
         ("p95", "seen", "p95"),
         ("lost", "lost", "mean"),
+        ("lost expected", "lost", "expected"),
     ):
         values = [r[kind][key] for r in good if r[kind] is not None]
         out[name] = float(np.mean(values)) if values else None
@@ -433,7 +440,8 @@ def _mean(records: Sequence[Record]) -> dict[str, Any]:
 
 
 def _cells(mean: dict[str, Any]) -> list[str]:
-    numbers = ("-" if mean[k] is None else f"{mean[k]:.2f}" for k in ("seen", "p95", "lost"))
+    kinds = ("seen", "seen expected", "p95", "lost", "lost expected")
+    numbers = ("-" if mean[k] is None else f"{mean[k]:.2f}" for k in kinds)
     return [*numbers, str(mean["failed"])]
 
 

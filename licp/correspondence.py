@@ -80,11 +80,14 @@ class Matches:
         The scan's unit normals there.
     state : (n,) uint8
         A :class:`State`; only ``MATCHED`` ones pull.
+    curvature : (n, k) float64
+        Features of the scan where it was found that looks most like each vertex.
     """
 
     points: Floats
     normals: Floats
     state: NDArray[np.uint8]
+    curvature: Floats
 
 
 class Matcher:
@@ -172,18 +175,6 @@ class StageMatcher:
         gap, at = self._nearest(tree, self._scan.looks)
         return np.where(gap < self.stage.distance_gate, at, -1)
 
-    def curvature_found(
-        self,
-        vertices: Floats,
-        normals: Floats,
-        traits: Traits,
-        territory: Territory | None = None,
-    ) -> Floats:
-        """Curvature (n, k) of the scan where :meth:`match` finds each vertex."""
-        near = self._search(Looks(vertices, normals, traits.features), territory)
-        found: Floats = self._scan.looks.curvature[near]
-        return found
-
     def _nearest(self, tree: FeatureTree, looks: Looks) -> tuple[Floats, Ints]:
         s = self.stage
         return tree.nearest(looks, s.normal_weight, s.curvature_weight, self._scan.crew)
@@ -267,7 +258,7 @@ class StageMatcher:
         state = _states(vertices, normals, points, facing, on_border, traits.reach, *gates)
         state[ignored] = State.MASKED
         state[nowhere] = State.REGION
-        return Matches(points, facing, state)
+        return Matches(points, facing, state, scan.looks.curvature[near])
 
 
 def _touch(flags: Bools | None, surface: Surface, face: Ints, barycentric: Floats) -> Bools:

@@ -99,8 +99,9 @@ def _doubt(bent: Bent, encounter: Encounter) -> Doubt:
     template, X, search = encounter.template, bent.body, bent.shape.search
     finest = template.pyramid.finest
     territory = encounter.territory(search.stage, finest.traits)
-    found = search.curvature_found(X, finest.normals(X), finest.traits, territory)
-    return template.doubt(found, bent.matches, bent.untangled)
+    # Once more, since the last step moved it.
+    now = search.match(X, finest.normals(X), finest.traits, territory)
+    return template.doubt(now.curvature, bent.matches, bent.untangled)
 
 
 def _bend_if(

@@ -101,10 +101,13 @@ class HeatCurvature:
         columns = crew.share(feature, self._scales[::-1])[::-1]
         return np.clip(np.stack(columns, 1), -1.0, 1.0)
 
-    def spread(self, values: Floats) -> Floats:
-        """Heat-smoothed values (n,) at the largest scale."""
+    def spread(
+        self, values: Floats, radius: float | None = None, accuracy: float = _ACCURACY
+    ) -> Floats:
+        """Heat-smoothed values (n,), at the largest scale if no radius is given."""
         columns = np.repeat(values[:, None], 3, axis=1)
-        smooth: Floats = values + self._flow(columns, self._scales[-1], _ACCURACY)[:, 0]
+        s = self._scales[-1] if radius is None else radius
+        smooth: Floats = values + self._flow(columns, s, accuracy)[:, 0]
         return smooth
 
     def _flow(self, values: Floats, s: float, accuracy: float) -> Floats:

@@ -312,7 +312,7 @@ class Morpher:
             quality = assess_surfaces(
                 template.before, fit.moved(pose), ready.shown, bent.untangled.faults, crew
             )
-            state, residual, confidence = told()
+            state, residual, confidence, expected = told()
             watch.lap("assess")
         return MorphResult(
             mesh=self.template.with_vertices(pose.apply(vertices)),
@@ -320,6 +320,7 @@ class Morpher:
             state=state,
             residual=residual,
             confidence=confidence,
+            expected_error=expected,
             history=shape.history,
             quality=quality,
             converged=not shape.stopped and shape.history[-1].step < _STILL,

@@ -75,8 +75,12 @@ class MorphResult:
     residual : (n,) float64
         Distance to its match in the unit of the scan; NaN where there is none.
     confidence : (n,) float64
-        From 0 (filled in, far from anything seen) to 1 (seen, smooth and close).  Our own; a
-        ranking, not a probability.
+        From 0 (filled in, far from anything seen) to 1 (seen, smooth and close).  Our own; it ranks
+        how well places were seen, and is no probability.
+    expected_error : (n,) float64
+        Distance to expect between each vertex and its true place, in the unit of the scan: see
+        :func:`licp.expectation.expected_errors`.  It takes for granted that the template was
+        placed right, which :attr:`flags` may doubt.
     history : tuple of StageRecord
         Of the fit that was kept, in order; stages that were repeated at its end stand there again.
     quality : Quality
@@ -102,6 +106,7 @@ class MorphResult:
     state: NDArray[np.uint8]
     residual: Floats
     confidence: Floats
+    expected_error: Floats
     history: tuple[StageRecord, ...]
     quality: Quality
     converged: bool
@@ -122,7 +127,7 @@ class MorphResult:
         self._freeze()
 
     def _freeze(self) -> None:
-        for name in ("state", "residual", "confidence"):
+        for name in ("state", "residual", "confidence", "expected_error"):
             getattr(self, name).flags.writeable = False
 
     @property
@@ -136,6 +141,7 @@ class MorphResult:
         distance = "no overlap" if q is None else f"median distance {q.median:.3g}"
         return (
             f"<MorphResult: {len(self.vertices)} vertices, {self.matched:.0%} matched, {distance}, "
+            f"expected error {self.mean_expected_error:.3g}, "
             f"{', '.join(self.flags) or 'converged'}, {sum(self.seconds.values()):.2f} s>"
         )
 
@@ -148,6 +154,12 @@ class MorphResult:
     def matched(self) -> float:
         """Part of the template's vertices that were matched at the end."""
         return float((self.state == State.MATCHED).mean())
+
+    @property
+    def mean_expected_error(self) -> float:
+        """Mean of the expected errors of the vertices that were matched; of all, if none were."""
+        matched = self.state == State.MATCHED
+        return float(self.expected_error[matched if matched.any() else ...].mean())
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the morphed template as OBJ, PLY or GLB, in template order.
@@ -167,7 +179,7 @@ class MorphResult:
         Parameters
         ----------
         arrays : bool
-            Whether state, residual and confidence of every vertex come too.
+            Whether state, residual, confidence and expected error of every vertex come too.
         """
         counts = np.bincount(self.state, minlength=len(State))
         out: dict[str, Any] = {
@@ -177,6 +189,7 @@ class MorphResult:
             "similarity": self.similarity.to_dict(),
             "states": {s.name.lower(): int(counts[s]) for s in State},
             "mean_confidence": float(self.confidence.mean()),
+            "mean_expected_error": self.mean_expected_error,
             "quality": self.quality.to_dict(),
             "history": [asdict(h) for h in self.history],
             "adjusted": list(self.adjusted),
@@ -189,6 +202,7 @@ class MorphResult:
             out["state"] = self.state.tolist()
             out["residual"] = [None if np.isnan(r) else r for r in self.residual.tolist()]
             out["confidence"] = self.confidence.tolist()
+            out["expected_error"] = self.expected_error.tolist()
         return out
 
     def to_json(self, arrays: bool = False) -> str:

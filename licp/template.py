@@ -10,6 +10,7 @@ from licp.absence import Doubt, absent_parts, lacking
 from licp.cloud import Cloud
 from licp.correspondence import Matches, State
 from licp.errors import InputError
+from licp.expectation import expected_errors
 from licp.features import HeatCurvature
 from licp.geometry import all_of, components, vertex_areas
 from licp.intersections import self_intersections
@@ -136,8 +137,9 @@ class PreparedTemplate:
             lambda: self_intersections(whole.vertices, whole.faces, whole.triangles)
         )
         source = kept.source[self._body]
-        trust = surface.vertex_areas**_BY_AREA
-        trust *= surface.vertex_areas.sum() / trust.sum()
+        self._areas = surface.vertex_areas
+        trust = self._areas**_BY_AREA
+        trust *= self._areas.sum() / trust.sum()
         if weights is not None:
             trust *= weights[source]
         free = trust > 0
@@ -243,8 +245,8 @@ class PreparedTemplate:
 
     def told(
         self, fit: Surface, matches: Matches, absent: Bools, scale: float
-    ) -> tuple[NDArray[np.uint8], Floats, Floats]:
-        """State, residual and confidence of all vertices of the mesh.
+    ) -> tuple[NDArray[np.uint8], Floats, Floats, Floats]:
+        """State, residual, confidence and expected error of all vertices of the mesh.
 
         Parameters
         ----------
@@ -255,7 +257,7 @@ class PreparedTemplate:
         absent : (m,) bool
             Vertices of the body that the scan does not show.
         scale : float
-            Residuals are told in so many parts of a unit.
+            Distances are told in so many parts of a unit.
         """
         X = fit.vertices[self._body]
         state = np.where(self.pyramid.finest.traits.free, matches.state, np.uint8(State.MASKED))
@@ -265,6 +267,8 @@ class PreparedTemplate:
         close = np.where(seen, 1.0 / (1.0 + (gap / _SURE) ** 2), 0.0)
         around = np.clip(self._curvature.spread(close), 0.0, 1.0)
         trust = np.where(seen, 0.5 * (close + around), 0.5 * around)
+        curvature = self.pyramid.finest.traits.features[:, -1], matches.curvature[:, -1]
+        error = scale * expected_errors(*curvature, seen, gap, self._areas, self._curvature)
 
         body_of = self._body_of
         here, n = body_of >= 0, len(body_of)
@@ -275,4 +279,7 @@ class PreparedTemplate:
         confidence = np.zeros(n)
         confidence[here] = trust[body_of[here]]
         confidence[self._loose] = 0.5 * self._followers.told(trust)
-        return full_state, residual, confidence
+        expected = np.empty(n)
+        expected[here] = error[body_of[here]]
+        expected[self._loose] = self._followers.told(error)
+        return full_state, residual, confidence, expected

@@ -146,7 +146,9 @@ def test_a_small_run(run: Robustness) -> None:
     assert 0.5 * none["seen"]["mean"] < hole["seen"]["mean"] < 2 * none["seen"]["mean"]
     assert len(run.poses) == PLAN.poses and all(p["deviation"] < 1.0 for p in run.poses)
     table = run.markdown()
-    assert f"| 50 | {hole['seen']['mean']:.2f} | {hole['seen']['p95']:.2f} |" in table
+    cells = (f"{hole['seen'][kind]:.2f}" for kind in ("mean", "expected", "p95"))
+    assert f"| 50 | {' | '.join(cells)} |" in table
+    assert 0.3 < none["seen"]["mean"] / none["seen"]["expected"] < 3
     assert "| generated | 2 | 100.0 % |" in table
     names = {path.name for path in run.pictures()}
     assert names == {"robust-hole.png", "robust-pose.png", "robust-heads-generated.png"}
@@ -162,4 +164,4 @@ def test_failures_are_counted(tmp_path: Path) -> None:
         pass
     (record,) = made.records
     assert record["failure"].startswith("MeshError")
-    assert "| 1 | - | - | - | 1 |" in made.markdown()
+    assert "| 1 | - | - | - | - | - | 1 |" in made.markdown()

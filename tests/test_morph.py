@@ -65,7 +65,7 @@ def same(a: MorphResult, b: MorphResult) -> bool:
     """Bit for bit."""
     return all(
         np.array_equal(getattr(a, name), getattr(b, name), equal_nan=name == "residual")
-        for name in ("vertices", "state", "residual", "confidence")
+        for name in ("vertices", "state", "residual", "confidence", "expected_error")
     )
 
 

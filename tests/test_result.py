@@ -37,7 +37,8 @@ def half() -> MorphResult:
 def test_shapes_and_types() -> None:
     fit, n = result(), len(head().vertices)
     assert fit.vertices.shape == (n, 3) and fit.vertices.dtype == np.float64
-    assert fit.state.shape == fit.residual.shape == fit.confidence.shape == (n,)
+    for name in ("state", "residual", "confidence", "expected_error"):
+        assert getattr(fit, name).shape == (n,)
     assert fit.state.dtype == np.uint8 and set(fit.state) <= set(State)
     assert np.array_equal(fit.mesh.faces, head().faces)
     assert np.array_equal(fit.mesh.vertices, fit.vertices)
@@ -51,7 +52,7 @@ def test_shapes_and_types() -> None:
 
 def test_nothing_can_be_written_to() -> None:
     for fit in (result(), pickle.loads(pickle.dumps(result()))):
-        for name in ("vertices", "state", "residual", "confidence"):
+        for name in ("vertices", "state", "residual", "confidence", "expected_error"):
             with pytest.raises(ValueError, match="read-only"):
                 getattr(fit, name)[0] = 0
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -103,7 +104,8 @@ def test_json_is_strict_and_complete() -> None:
         assert len(out["history"]) == len(fit.history)
         assert out["quality"]["template_seen"] == fit.quality.template_seen
         assert set(out["repairs"]) == {"template", "scan"}
-        assert "state" not in out and "confidence" not in out
+        assert out["mean_expected_error"] == fit.mean_expected_error > 0
+        assert not {"state", "confidence", "expected_error"} & set(out)
         again = Similarity(**out["similarity"])
         assert np.array_equal(again.matrix(), fit.similarity.matrix())
 
@@ -112,13 +114,15 @@ def test_json_holds_arrays_on_demand() -> None:
     fit = half()
     assert np.isnan(fit.residual).any()
     out = strict(fit.to_json(arrays=True))
-    assert out["state"] == fit.state.tolist() and out["confidence"] == fit.confidence.tolist()
+    for name in ("state", "confidence", "expected_error"):
+        assert out[name] == getattr(fit, name).tolist()
     read = np.array([np.nan if r is None else r for r in out["residual"]])
     assert np.array_equal(read, fit.residual, equal_nan=True)
 
 
 def test_one_line_says_the_most_important() -> None:
     assert "converged" in repr(result()) and "median distance" in repr(result())
+    assert f"expected error {result().mean_expected_error:.3g}" in repr(result())
     assert "\n" not in repr(result()) and f"{len(head().vertices)} vertices" in repr(result())
 
 

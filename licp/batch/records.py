@@ -219,7 +219,14 @@ _DISTORTIONS = [
     for part in ("p05", "median", "p95", "worst")
 ]
 _COUNTS = ["flipped_faces", "self_intersections", "rest_self_intersections"]
-_NUMBERS = ["matched", "mean_confidence", "scale", "template_seen", "scan_explained"]
+_NUMBERS = [
+    "matched",
+    "mean_confidence",
+    "mean_expected_error",
+    "scale",
+    "template_seen",
+    "scan_explained",
+]
 _COLUMNS = ["key", "file", "converged", "flags", "notes", "adjusted", *_FLAGS]
 _COLUMNS += [*_NUMBERS, *_DISTANCES, *_COUNTS]
 _COLUMNS += [*_DISTORTIONS, "seconds"]
@@ -239,6 +246,7 @@ def _row(report: Mapping[str, Any]) -> Row:
         **report["metadata"],
         "matched": report["matched"],
         "mean_confidence": report["mean_confidence"],
+        "mean_expected_error": report["mean_expected_error"],
         "seconds": sum(report["seconds"].values()),
     }
     for name, value in quality.items():

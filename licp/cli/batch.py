@@ -84,7 +84,7 @@ _LOOK = 10.0
 @click.option(
     "--vertex-data",
     is_flag=True,
-    help="Put state, residual and confidence of every vertex into the reports.",
+    help="Put state, residual, confidence and expected error of every vertex into the reports.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="No progress, no summary.")
 def batch(

@@ -54,7 +54,7 @@ __all__ = ["morph"]
 @click.option(
     "--vertex-data",
     is_flag=True,
-    help="Put state, residual and confidence of every vertex into the report.",
+    help="Put state, residual, confidence and expected error of every vertex into the report.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar, no summary.")
 def morph(

@@ -116,6 +116,7 @@ def summary(result: MorphResult, unit: str = "in the unit of the scan") -> str:
     ):
         if d is not None:
             lines.append(f"  {name}: median {d.median:.3g}, 95 % below {d.p95:.3g} {unit}")
+    lines.append(f"  expected error: mean {result.mean_expected_error:.3g} {unit}")
     lines += [f"  {line}" for line in result.adjusted]
     if result.flags:
         lines.append(f"  look at it: {', '.join(result.flags)}")
