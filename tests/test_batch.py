@@ -1,5 +1,7 @@
 """Many scans: executors, failures, workers that die, Dask."""
 
+import errno
+import gc
 import multiprocessing
 import os
 import pickle
@@ -12,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -187,6 +190,35 @@ def test_a_hung_worker_is_replaced() -> None:
         assert isinstance(hung.exception(), JobTimeoutError)
         assert isinstance(hung.exception(), TimeoutError)
         assert after.result() != first  # and the start of the new one does not count
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc")
+def test_dead_workers_give_back_what_they_were_lent() -> None:
+    with WorkerPool(1) as workers:
+        held = []
+        for _ in range(4):
+            assert isinstance(workers.submit(os._exit, 1).exception(), BrokenProcessPool)
+            workers.submit(os.getpid).result()
+            gc.collect()
+            held.append(len(os.listdir("/proc/self/fd")))
+    assert max(held) <= held[0] + 2
+
+
+def test_jobs_fail_where_no_worker_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    def short_of_memory(*_: Any) -> None:
+        raise OSError(errno.ENOMEM, "no memory")
+
+    with WorkerPool(2) as workers:
+        assert workers.submit(abs, -1).result() == 1
+        monkeypatch.setattr("licp.batch.pool._Process.start", short_of_memory)
+        both = [workers.submit(time.sleep, 0.5), workers.submit(abs, -2)]
+        # The one that runs does the work of the one that cannot be started.
+        assert both[1].result(30) == 2
+        assert isinstance(workers.submit(os._exit, 1).exception(30), BrokenProcessPool)
+        with pytest.raises(licp.LicpError, match=r"no worker process can be started.*no memory"):
+            workers.submit(abs, -3).result(30)
+        monkeypatch.undo()
+        assert workers.submit(abs, -4).result(30) == 4
 
 
 class Late(Executor):

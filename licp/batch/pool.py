@@ -83,8 +83,8 @@ class WorkerPool(Executor):
                 "worker processes cannot be started; a script that uses them must do so under "
                 "if __name__ == '__main__':"
             ) from error
-        self._idle = [first, *(_Worker() for _ in range(self.workers - 1))]
-        self._made = list(self._idle)
+        self._idle = [first]
+        self._made = [first]
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Queue a call; it starts when a worker is free."""
@@ -119,26 +119,48 @@ class WorkerPool(Executor):
         self._join()
 
     def _join(self) -> None:
-        for worker in self._made:
+        for worker in list(self._made):
             worker.join()
 
-    def _replacement(self) -> "_Worker":
+    def _free(self) -> "_Worker":
+        """A worker that runs and has nothing to do; OSError if there is none and none can start."""
+        while self._idle:
+            worker = self._idle.pop()
+            try:
+                worker.begin()
+            except BrokenProcessPool:  # died while it had nothing to do
+                self._drop(worker)
+            else:
+                return worker
         worker = _Worker()
+        worker.begin()
         self._made.append(worker)
         return worker
 
+    def _drop(self, worker: "_Worker") -> None:
+        """Forget a dead worker, and give back what the system lent it."""
+        self._made.remove(worker)
+        worker.shutdown()
+
     def _feed(self) -> None:
+        """Hand out what waits; where no worker can be had, that fails, unless some are busy."""
+        failed: list[Future[Any]] = []
+        cause: OSError | None = None
         with self._lock:
-            while self._idle and self._waiting:
+            while self._waiting and (self._idle or len(self._made) < self.workers):
+                try:
+                    worker = self._free()
+                except OSError as error:
+                    if not self._busy:
+                        failed += [future for future, _ in self._waiting]
+                        self._waiting.clear()
+                        cause = error
+                    break
                 future, call = self._waiting.popleft()
                 if not future.set_running_or_notify_cancel():
+                    self._idle.append(worker)
                     continue
-                worker = self._idle.pop()
-                try:
-                    inner = worker.submit(call)
-                except BrokenProcessPool:  # died while it had nothing to do
-                    worker = self._replacement()
-                    inner = worker.submit(call)
+                inner = worker.submit(call)
                 self._busy[future] = worker
                 clock = None
                 if self._timeout is not None:
@@ -146,6 +168,9 @@ class WorkerPool(Executor):
                     clock.daemon = True
                     worker.when_started(clock.start)
                 inner.add_done_callback(partial(self._done, future, clock))
+        for future in failed:
+            if future.set_running_or_notify_cancel():
+                future.set_exception(LicpError(f"no worker process can be started: {cause}"))
 
     def _expire(self, future: Future[Any]) -> None:
         """End the worker of a job, unless that is done."""
@@ -160,10 +185,12 @@ class WorkerPool(Executor):
         error = inner.exception()
         with self._lock:
             worker = self._busy.pop(future)
-            broken = isinstance(error, BrokenProcessPool)
-            self._idle.append(self._replacement() if broken else worker)
-            if broken and future in self._late:
-                error = JobTimeoutError(f"not done within {self._timeout:g} s")
+            if not isinstance(error, BrokenProcessPool):
+                self._idle.append(worker)
+            else:
+                self._drop(worker)
+                if future in self._late:
+                    error = JobTimeoutError(f"not done within {self._timeout:g} s")
             self._late.discard(future)
         self._feed()
         if error is None:
@@ -188,18 +215,20 @@ class _Worker:
     def __init__(self) -> None:
         self._context = _Context()
         self._pool = ProcessPoolExecutor(1, mp_context=self._context, initializer=_serve)
-        self._first: Future[Any] | None = None
+        self._ready: Future[Any] | None = None
+
+    def begin(self) -> None:
+        """Start the process unless it runs; BrokenProcessPool if it has died."""
+        self._ready = self._pool.submit(os.getpid)
 
     def submit(self, call: Callable[[], Any]) -> Future[Any]:
-        """Start the process unless it runs, and have it do this next."""
-        if self._first is None:
-            self._first = self._pool.submit(os.getpid)
+        """Have the process do this next."""
         return self._pool.submit(call)
 
     def when_started(self, call: Callable[[], Any]) -> None:
         """Do this now, or once the process that a job waits for is there."""
-        if self._first is not None:
-            self._first.add_done_callback(lambda _: call())
+        if self._ready is not None:
+            self._ready.add_done_callback(lambda _: call())
 
     def shutdown(self) -> None:
         """End the process after its job."""
