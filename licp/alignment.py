@@ -7,6 +7,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from licp.cloud import Cloud
+from licp.errors import InputError
 from licp.feature_tree import FeatureTree, Looks
 from licp.similarity import Similarity, fit_similarity, similarities_of_moments
 from licp.surface import Surface, even_subset
@@ -430,7 +431,10 @@ def refine_alignment(
         # Matches move along, so each step would take back only a third of what is left.
         further = _FURTHER if left else 1.0
         goal = here.points + further * (target.vertices[j] - here.points)
-        move = fit_similarity(looks.points, goal, weight, with_scale)
+        try:
+            move = fit_similarity(looks.points, goal, weight, with_scale)
+        except InputError:  # all found the same vertex
+            break
     turn = np.arccos(np.clip((np.trace(move.rotation) - 1) / 2, -1, 1))
     if not (1 / _MOST_GROWTH < move.scale < _MOST_GROWTH and turn < _MOST_TURN):
         # The scan shows too little to hold the template where it was put: believe the start.

@@ -120,6 +120,8 @@ def morph_guided(morpher: Morpher, scan: Any, guidance: Guidance, **options: Any
     ready = PreparedScan.of(scan)
     wary = morpher.trusting(np.where(guidance.raised, _HARDLY, 1.0))
     first = wary.morph(ready, **options)
+    if first.stopped:
+        return replace(first, adjusted=guidance.notes)
     # Repair welds what is cut along uv seams, so that surroundings go on beyond them.
     sheet = morpher.repaired
     outside = guidance.raised & _around(sheet, _outside(first, ready.full))
@@ -134,7 +136,8 @@ def morph_guided(morpher: Morpher, scan: Any, guidance: Guidance, **options: Any
         )
         if where.any()
     ]
-    seconds = {"first pass": sum(first.seconds.values()), **result.seconds}
+    passed = sum(time for phase, time in first.seconds.items() if phase != "prepare")
+    seconds = {"first pass": passed, **result.seconds}
     return replace(result, adjusted=(*guidance.notes, *told), seconds=seconds)
 
 

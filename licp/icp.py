@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from licp.correspondence import Matcher, Matches, StageMatcher, State
-from licp.errors import OverlapError
+from licp.errors import OverlapError, SolverError
 from licp.landmarks import BoundLandmarks
 from licp.result import StageRecord
 from licp.schedule import Stage
@@ -25,6 +25,8 @@ Bools = NDArray[np.bool_]
 # A solve starts from this part of the last step: 14 % fewer iterations of conjugate gradients; with
 # 0.3 or 0.9 half of that.
 _AHEAD = 0.5
+# No fit is further off, in sizes of the template.
+_FAR = 1e3
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,6 +148,8 @@ def deform(
     OverlapError
         If not one vertex has a match that passes the gates, in a stage without landmarks or in
         the end.
+    SolverError
+        If nothing holds parts of the template.
     """
     pyramid, matcher = encounter.template.pyramid, encounter.matcher
     begin = matcher.crew.begin
@@ -193,6 +197,11 @@ def deform(
         history.append(StageRecord(stage.stiffness, *told, done - first, inner, factors, seconds))
         if stop:
             break
+    if not (np.abs(X) < _FAR).all():
+        raise SolverError(
+            f"the template was thrown {np.abs(X).max():.1g} times its size away: parts of it hang "
+            "on nothing; merge equal vertices if its faces do not share any"
+        )
     # Landmarks may have held the template where the scan is not.
     pulls = (matches.state == State.MATCHED) & level.traits.free
     if not (stop or pulls.any()):

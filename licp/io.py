@@ -128,7 +128,7 @@ def save_mesh(path: str | os.PathLike[str], mesh: Mesh) -> Path:
     OutputError
         See :func:`check_output`; or the disk is full.
     """
-    path = check_output(path)
+    path, mesh = check_output(path), as_mesh(mesh)
     try:
         files = _ENCODERS[path.suffix.lower()](mesh, path)
     except OSError as error:
@@ -178,10 +178,13 @@ def check_place(path: Path) -> None:
     """
     if "\0" in str(path):
         raise OutputError(f"{str(path)!r}: names of files cannot hold the character 0")
-    if path.is_dir():
-        raise OutputError(f"{path}: is a folder")
-    if not path.parent.is_dir():
-        raise OutputError(f"{path}: the folder {path.parent} does not exist; create it first")
+    try:
+        if path.is_dir():
+            raise OutputError(f"{path}: is a folder")
+        if not path.parent.is_dir():
+            raise OutputError(f"{path}: the folder {path.parent} does not exist; create it first")
+    except OSError as error:  # a name that is too long, a folder that may not be looked into
+        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise OutputError(f"{path}: the folder {path.parent} cannot be written to")
 

@@ -139,6 +139,8 @@ def _from_json(text: str, path: Path) -> list[_Entry]:
         items = json.loads(text)
     except json.JSONDecodeError as error:
         raise LandmarkError(f"{path}, line {error.lineno}: not valid JSON: {error.msg}") from error
+    except (ValueError, RecursionError) as error:  # numbers or nesting beyond all measure
+        raise LandmarkError(f"{path}: not valid JSON: {str(error)[:200]}") from error
     if not isinstance(items, list):
         raise LandmarkError(f"{path}: expected a list of landmarks")
     entries: list[_Entry] = []
@@ -178,4 +180,7 @@ def _triple(value: Any, place: str, name: str) -> list[float]:
         and all(isinstance(x, (int, float)) and not isinstance(x, bool) for x in value)
     ):
         raise LandmarkError(f"{place}: {name} must be a list of three numbers, not {value!r}")
-    return [float(x) for x in value]
+    try:
+        return [float(x) for x in value]
+    except OverflowError:
+        raise LandmarkError(f"{place}: {name} has a number that is beyond all measure") from None

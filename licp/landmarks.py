@@ -54,7 +54,7 @@ class Landmarks:
         put = object.__setattr__
         try:
             positions = np.array(self.positions, np.float64)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise LandmarkError(f"landmark positions must be numbers: {error}") from error
         if positions.ndim != 2 or positions.shape[1] != 3:
             raise LandmarkError(f"landmark positions must have shape (k, 3), not {positions.shape}")
@@ -63,7 +63,7 @@ class Landmarks:
             raise LandmarkError(f"landmark positions beyond {_HUGE:g} cannot be computed with")
         try:
             c = np.ones(k) if self.confidence is None else np.array(self.confidence, np.float64)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise LandmarkError(f"landmark confidences must be numbers: {error}") from error
         if c.shape != (k,):
             raise LandmarkError(f"{k} landmark positions but confidences of shape {c.shape}")
@@ -241,7 +241,7 @@ def _weights(values: Any, k: int) -> Floats:
     """Own read-only copy of barycentric coordinates (k, 3)."""
     try:
         weights = np.array(values, np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise LandmarkError(f"barycentric coordinates must be numbers: {error}") from error
     if weights.shape != (k, 3):
         raise LandmarkError(

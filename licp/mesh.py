@@ -304,7 +304,7 @@ def _numbers(values: Any, name: str, what: str, columns: tuple[int, ...]) -> Flo
     try:
         a = np.array(values)
         a = a.astype(np.float64) if a.dtype.kind in "fiubO" else None
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         a = None
     if a is None:
         raise MeshError(f"{name}: {what} must be an array of real numbers")
@@ -340,7 +340,7 @@ def _rows(values: Any, n: int, name: str, what: str, of: str, holes: bool = Fals
         with np.errstate(invalid="ignore"):  # NaN becomes a number that differs from it
             rows = given.astype(np.int64)
         whole = given.dtype.kind in "iu" or bool((rows == given).all())
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         whole = False
     if not whole:
         raise MeshError(

@@ -61,9 +61,11 @@ class Morpher:
     schedule : Schedule, optional
         ``Schedule.progressive()`` if not given; with regions, ``Schedule.regional(regions)``.
     data_weights : (n,) float, optional
-        How much each vertex trusts its match, 1 by default, from 0 to 10,000.
+        How much each vertex trusts its match, 1 by default, from 0 to 10,000; the largest 0.0001
+        at least.
     stiffness : (n,) float, optional
-        Factor on the bending stiffness at each vertex, 1 by default, from 0.0001 to 10,000.
+        Factor on the bending stiffness at each vertex, 1 by default, from 0.0001 to 10,000, which
+        must not differ by more than 10,000 times.
     mask : (n,) bool, optional
         Vertices that follow, but never match.
     labels : (n,) int, optional
@@ -117,6 +119,11 @@ class Morpher:
         of_labels = _per_vertex(labels, n, "labels", np.int64)
         if weights is not None:
             _check_weights(weights, "data_weights")
+            if 0 < weights.max() < 1 / _MOST:
+                raise InputError(
+                    f"the largest of the data_weights must be {1 / _MOST:g} or more (1: as usual), "
+                    f"not {weights.max():g}"
+                )
         if bending is not None:
             _check_weights(bending, "stiffness", 1 / _MOST)
 
@@ -124,11 +131,13 @@ class Morpher:
         if sets and of_labels is not None:
             raise InputError("labels and a schedule with sets say the same thing: give one of them")
 
-        # Where stiffness varies, its stiff part dominates the error that a solve is judged by, and
-        # where much is trusted, its matches do.
-        contrast = 1.0 if bending is None else bending.max() / bending.min()
-        contrast *= 1.0 if weights is None else max(weights.max(initial=1.0), 1.0)
-        self._tolerance = _SOLVE / np.sqrt(contrast)
+        self._contrast = 1.0 if bending is None else float(bending.max() / bending.min())
+        if self._contrast > _MOST:
+            raise InputError(
+                f"stiffness must not differ by more than {_MOST:g} times, not by "
+                f"{self._contrast:.3g}"
+            )
+        self._weights = np.ones(n) if weights is None else weights
         with one_blas_thread, Crew(_SET_UP) as crew:
             self._prepared = PreparedTemplate(
                 self.template,
@@ -141,6 +150,12 @@ class Morpher:
                 backend,
                 crew,
             )
+
+    @property
+    def _tolerance(self) -> float:
+        # Where stiffness varies, its stiff part dominates the error that a solve is judged by, and
+        # where much is trusted, its matches do.
+        return float(_SOLVE / np.sqrt(self._contrast * max(self._weights.max(), 1.0)))
 
     @property
     def repaired(self) -> CleanMesh:
@@ -183,9 +198,12 @@ class Morpher:
         True
         """
         factor = _per_vertex(weights, len(self.template.vertices), "weights", np.float64)
-        assert factor is not None
+        if factor is None:
+            raise InputError(f"weights must be one row of {len(self.template.vertices)} values")
         _check_weights(factor, "weights")
         other = copy(self)
+        other._weights = self._weights * factor
+        _check_weights(other._weights, "data_weights times weights")
         other._prepared = self._prepared.trusting(self._prepared.on_body(factor))
         if not other._prepared.pyramid.finest.traits.free.any():
             raise InputError("these weights leave no template vertex that may match")
@@ -242,6 +260,9 @@ class Morpher:
             If another argument cannot be used.
         OverlapError
             If nothing of the template meets the scan after alignment.
+        SolverError
+            If weights, stiffness and schedule are so far out of scale with each other, or so little
+            holds parts of the template, that there is no fit in double precision.
         """
         workers = search_threads(threads)
         ready = PreparedScan.of(scan)

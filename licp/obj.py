@@ -230,7 +230,7 @@ def _companions(mesh: Mesh, path: Path) -> tuple[dict[Path, bytes], str | None, 
         else:
             buffer = io.BytesIO()
             mesh.texture.save(buffer, "PNG")
-            name = place(f"{path.stem}.png", buffer.getvalue())
+            name = place(f"{path.stem}_texture.png", buffer.getvalue())
         text = "".join(f"newmtl {m}\nKd 1 1 1\nmap_Kd {name}\n" for m in materials)
     else:
         return files, None, materials

@@ -66,6 +66,8 @@ def decode_ply(data: bytes, path: Path) -> Mesh:
         tables[element.name], at = _read(body, at, element, order, path)
 
     vertex, face = tables.get("vertex", {}), tables.get("face", {})
+    # Lists of numbers are no coordinates.
+    vertex = {name: told for name, told in vertex.items() if (told[0] == 1).all()}
     if not all(c in vertex for c in "xyz"):
         raise MeshFileError(f"{path}: the PLY has no vertices with x, y and z")
     V = np.column_stack([vertex[c][1] for c in "xyz"]).astype(np.float64)
@@ -75,6 +77,10 @@ def decode_ply(data: bytes, path: Path) -> Mesh:
     counts, flat = polygons
     if counts.min() < 3:
         raise MeshFileError(f"{path}: face {counts.argmin()} has {counts.min()} corners, not 3")
+    if flat.dtype.kind == "f":
+        broken = np.flatnonzero(flat != np.floor(flat))  # NaN, too
+        if len(broken):
+            raise MeshFileError(f"{path}: a face has {flat[broken[0]]:g} for a vertex")
     rows, _ = fan_rows(counts)
     extra: dict[str, Any] = {"texture": texture}
     uv_names = next((pair for pair in _UV if all(c in vertex for c in pair)), None)

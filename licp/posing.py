@@ -109,12 +109,12 @@ def settled_pose(
     Raises
     ------
     OverlapError
-        If nothing comes within the gate.
+        If nothing comes within the gate, from none of the poses.
     """
     traits = template.pyramid.finest.traits
     some = even_subset(template.rest, np.where(traits.free, traits.trust, 0.0), _FEW)
     looks = Looks(template.rest[some], traits.normals[some], traits.features[some])
-    best, most = None, -np.inf
+    best, most, apart = None, -np.inf, None
     for pose in poses:
         target, fine = scan.seen_from(pose)
         matcher = Matcher(
@@ -126,7 +126,11 @@ def settled_pose(
             crew=crew,
         )
         usable = None if matcher.ignored is None else ~matcher.ignored
-        _check_overlap(looks, matcher, gate, usable)
+        try:
+            _check_overlap(looks, matcher, gate, usable)
+        except OverlapError as error:  # others may do
+            apart = error
+            continue
         move = refine_alignment(
             looks,
             target,
@@ -141,7 +145,8 @@ def settled_pose(
         if agreed > most:
             most = agreed
             best = pose.after(move), matcher.moved(move.inverse())
-    assert best is not None
+    if best is None:
+        raise apart or OverlapError("there is no pose to begin with")
     return best
 
 
@@ -150,7 +155,7 @@ def _check_overlap(looks: Looks, matcher: Matcher, gate: float, usable: Bools | 
     d = d if usable is None else np.where(usable[at], d, np.inf)
     if not (d < gate).any():
         raise OverlapError(
-            "template and scan have nothing in common: from this start the nearest scan vertex "
-            f"is {d.min() / gate:.1f} times the distance gate away; check start, or leave it "
-            "out to search all poses"
+            "template and scan have nothing in common: from the start, given or found, the nearest "
+            f"scan vertex is {d.min() / gate:.1f} times the distance gate away; check start, "
+            "masks and landmarks"
         )

@@ -56,7 +56,7 @@ class Regions(Mapping[str, Ints]):
                 f"these regions are of a template of {subsets.count} vertices, not of {count}"
             )
         self._subsets = {
-            str(name): _vertices(name, ids, count) for name, ids in sorted(subsets.items())
+            str(name): _vertices(name, subsets[name], count) for name in sorted(subsets, key=str)
         }
 
     def __getitem__(self, name: str) -> Ints:
@@ -127,7 +127,7 @@ class Regions(Mapping[str, Ints]):
         path = as_path(path, InputError)
         try:
             content = json.loads(path.read_bytes())
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"{path}: no JSON to be read: {error}") from error
         if isinstance(content, dict):
             content = content.get("regions", content)

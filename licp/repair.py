@@ -261,7 +261,8 @@ def _repair(vertices: ArrayLike, faces: ArrayLike, scan: bool) -> CleanMesh:
     flat = A == 0.0
     if flat.all():
         raise MeshError(
-            f"none of the {len(F)} faces has an area: all their vertices coincide or lie on lines"
+            f"{'scan' if scan else 'template'}: none of the {len(F)} faces has an area: all their "
+            "vertices coincide or lie on lines"
         )
     F, N, A = _take(~flat, F, N, A)
     first = _first_equal(_sorted_corners(F)) == np.arange(len(F))

@@ -71,9 +71,9 @@ class Stage:
             if not np.isfinite(value):
                 raise InputError(f"{name} of a stage must be finite, not {value}")
         _check_count(self.iterations, "iterations of a stage", least=1)
-        if not 1e-4 <= self.stiffness <= 10:
+        if not 1e-4 <= self.stiffness <= 5:
             raise InputError(
-                f"stiffness is a length in parts of the template's size, 1e-4 to 10 "
+                f"stiffness is a length in parts of the template's size, 1e-4 to 5 "
                 f"(stiffer is rigid in double precision), not {self.stiffness}"
             )
         if not (self.normal_weight >= 0 and self.curvature_weight >= 0):

@@ -61,7 +61,7 @@ class Similarity:
             put(self, "scale", float(self.scale))
             put(self, "rotation", np.array(self.rotation, np.float64))
             put(self, "translation", np.array(self.translation, np.float64))
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise InputError(f"a similarity needs numbers: {error}") from error
         if self.rotation.shape != (3, 3) or self.translation.shape != (3,):
             raise InputError(
@@ -92,7 +92,7 @@ class Similarity:
         """From a homogeneous matrix (4, 4) without shear or reflection."""
         try:
             M = np.asarray(matrix, np.float64)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise InputError(f"not a similarity, nor a matrix of numbers: {error}") from error
         if M.shape != (4, 4) or not np.isfinite(M).all() or not np.allclose(M[3], (0, 0, 0, 1)):
             raise InputError("a similarity matrix has shape (4, 4) and last row 0 0 0 1")

@@ -63,6 +63,8 @@ MESHES = {
     "edges": ((V, F[:, :2]), r"\(m, 3\) or \(m, 4\)"),
     "one point": ((np.ones_like(V), F), "none of the 320 faces has an area"),
     "lines": ((V * [1, 0, 0], F), "none of the 320 faces has an area"),
+    "huge numbers": (([*V.tolist()[:-1], [10**400, 0, 0]], F), "real numbers"),
+    "huge indices": ((V, [*F.tolist()[:-1], [0, 1, 2**70]]), "whole numbers"),
     "number": (5, "cannot use"),
     "nothing": (None, "cannot use"),
     "vertices alone": (V, r"array of shape \(162, 3\)"),
@@ -90,6 +92,11 @@ def test_the_message_says_which_mesh() -> None:
         morph(bad, (V, F))
     with pytest.raises(MeshError, match="scan"):
         morph((V, F), bad)
+    flat = V * [1, 0, 0], F
+    with pytest.raises(MeshError, match="template: none"):
+        morph(flat, (V, F))
+    with pytest.raises(MeshError, match="scan: none"):
+        morph((V, F), flat)
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
@@ -149,6 +156,8 @@ PER_VERTEX = [
     ("stiffness", -FRONT, "from 0.0001 to 10000"),
     ("stiffness", np.inf * FRONT, "finite"),
     ("stiffness", FRONT[1:], "162"),
+    ("stiffness", spoilt(2 * FRONT[:, None].repeat(2, 1), 1.1e-4, 3)[:, 1], "more than 10000"),
+    ("data_weights", 1e-5 * FRONT, "largest of the data_weights must be 0.0001"),
     ("mask", np.ones(N, bool), "no template vertex that may match"),
     ("mask", np.ones(N, int), "bool"),
     ("mask", np.zeros(N + 1, bool), "162"),
@@ -298,3 +307,14 @@ def test_tiny_meshes_end_with_a_result_or_a_named_error(faces: int) -> None:
             assert len(str(error)) > 20
         else:
             assert np.isfinite(fit.vertices).all()
+
+
+def test_a_template_that_hangs_on_nothing() -> None:
+    """Separate triangles, most of which match nothing."""
+    corners = V[F[:12]].reshape(-1, 3)
+    apart = corners + 0.4 * (corners.reshape(-1, 3, 3).mean(1).repeat(3, 0) - corners)
+    try:
+        fit = morph((apart, np.arange(36).reshape(-1, 3)), (V, F), start=HERE)
+    except LicpError:
+        return
+    assert np.abs(fit.vertices).max() < 10

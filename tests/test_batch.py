@@ -340,7 +340,10 @@ def test_a_broken_executor_is_said() -> None:
         ({"in_flight": 1.5}, "in_flight must be a positive integer, not 1.5"),
         ({"backend": "scipy"}, "has its own backend"),
         ({"workers": 0}, "workers must be a positive integer, not 0"),
-        ({"timeout": 0.0}, "timeout must be positive"),
+        ({"timeout": 0.0}, "timeout must be a positive number of seconds, not 0.0"),
+        ({"timeout": np.inf}, "not inf"),
+        ({"timeout": "a"}, "not .a."),
+        ({"executor": 5}, "has a method submit, int has none"),
         ({"executor": ThreadPoolExecutor(1), "workers": 2}, "either"),
         ({"executor": ThreadPoolExecutor(1), "timeout": 9.0}, "timeout"),
     ],
@@ -355,6 +358,9 @@ def test_wrong_templates_and_scans_are_refused() -> None:
         morph_many("none.obj", {})
     with pytest.raises(licp.InputError, match="pairs"):
         list(morph_many(heads.short_morpher(), ["scan.obj"], ThreadPoolExecutor(1)))
+    for scans in ("folder", Path("folder"), 5):
+        with pytest.raises(licp.InputError, match="pairs"):
+            morph_many(heads.short_morpher(), scans)  # type: ignore[arg-type]
 
 
 def test_script_without_main_guard_is_told(tmp_path: Path) -> None:

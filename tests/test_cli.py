@@ -252,3 +252,22 @@ def test_demo_into_a_file_is_refused(folder: Path) -> None:
     done = run("demo", "-o", "scan.ply")
     assert done.exit_code == 5
     assert done.stderr.startswith("licp: error: scan.ply: cannot be made")
+
+
+def test_materials_and_images_of_inputs_are_not_overwritten(folder: Path) -> None:
+    Image.new("RGB", (2, 2)).save("skin.png")
+    Path("skin.mtl").write_text("newmtl a\nmap_Kd skin.png\n")
+    mesh = licp.Mesh(VERTICES, BALL.faces, uv=VERTICES[:, :2] / 240, uv_faces=BALL.faces)
+    licp.save_mesh("scan.obj", mesh)
+    text = Path("scan.obj").read_text()
+    Path("scan.obj").write_text(f"mtllib skin.mtl\nusemtl a\n{text}")
+    before = Path("skin.png").read_bytes(), Path("skin.mtl").read_bytes()
+    for option, name in (("--picture", "skin.png"), ("--json", "skin.mtl")):
+        done = run("morph", "template.obj", "scan.obj", "-o", "out.obj", option, name)
+        assert done.exit_code == 5 and f"{name}: is an input" in done.stderr
+    assert (Path("skin.png").read_bytes(), Path("skin.mtl").read_bytes()) == before
+
+
+def test_names_that_are_too_long_are_told(folder: Path) -> None:
+    done = morph(output="a" * 300 + ".obj")
+    assert done.exit_code == 5 and "cannot be written" in done.stderr

@@ -452,7 +452,13 @@ def test_template_landmarks_are_read_from_text_and_json(tmp_path: Path) -> None:
         (tmp_path / name).write_text(text)
         found = load_template_landmarks(tmp_path / name, licp.Mesh(*heads.arrays()))
         assert np.array_equal(found, ids)
-    wrong = (('{"marks": []}', '"landmarks"'), ("[1, 2]", "found 2"), ("3", "no file"))
+    wrong = (
+        ("[0.9, 1]", "whole numbers"),
+        ("[true]", "whole numbers"),
+        ('{"marks": []}', '"landmarks"'),
+        ("[1, 2]", "found 2"),
+        ("3", "no file"),
+    )
     for text, message in wrong:
         (tmp_path / "bad.json").write_text(text)
         with pytest.raises(licp.LandmarkError, match=message):
@@ -510,3 +516,35 @@ def test_roots_that_hold_nothing(folder: Path) -> None:
     assert done.exit_code == 3
     assert "a.ply and a.obj" in done.stderr
     assert os.listdir("empty") == []
+
+
+def test_names_that_are_no_text_stop_nothing(folder: Path) -> None:
+    odd = os.fsdecode(b"caf\xe9")
+    try:
+        os.rename("scans/c.ply", f"scans/{odd}.ply")
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    assert run("--levels", "1").exit_code == 7  # of the broken one
+    assert set(table()) == {"a", "b", "caf\\udce9"}
+    before = stamps()
+    run("--levels", "1")
+    assert redone(before) == {"broken"}
+
+
+@pytest.mark.parametrize("name", ["quality.csv", "failures.csv"])
+def test_tables_that_cannot_be_written_are_told_before_any_work(folder: Path, name: str) -> None:
+    Path("out", name).mkdir(parents=True)
+    done = run()
+    assert done.exit_code == 5 and f"{name}: is a folder" in done.stderr
+    assert not list(Path("out/reports").iterdir())
+
+
+@pytest.mark.parametrize("text", ['{"quality": null}', '{"seconds": 3}', "[" * 100_000])
+def test_reports_of_another_shape_are_made_again(folder: Path, text: str) -> None:
+    run("--levels", "1")
+    path = Path("out/reports/a.json")
+    whole = json.loads(path.read_text())
+    path.write_text(json.dumps(whole | json.loads(text)) if text[0] == "{" else text)
+    before = stamps()
+    run("--levels", "1")
+    assert redone(before) == {"a", "broken"} and set(table()) == set(KEYS)

@@ -217,6 +217,7 @@ def test_a_lost_scan_or_mesh_stops_nothing(done: Path, tmp_path: Path) -> None:
     shutil.copytree(done / "out", out, ignore=shutil.ignore_patterns("evaluation"))
     shutil.copytree(done / "tree", tree)
     (out / "meshes" / "00003.ply").write_bytes(b"ply\n")
+    (out / "reports" / "00004.json").write_text("{")
     shutil.rmtree(tree / "headspaceOnline" / "subjects" / "00005")
     result = invoke("evaluate", str(out), "--data", str(tree), "--template",
                     str(done / "tree" / "template.obj"))  # fmt: skip

@@ -1,15 +1,26 @@
 """Fits that know of a bulge of hair or a hole beforehand."""
 
+import re
 from functools import cache
 
 import numpy as np
 import pytest
+import trimesh
 from heads import Arrays, arrays, morpher, pose, result, scan_arrays, template
 
 from data_fixtures.head import random_identity
 from data_fixtures.scan import Scan, ScanOptions
 from data_fixtures.scan import scan as made_up_scan
-from licp import Guidance, InputError, MorphResult, Regions, State, morph_guided
+from licp import (
+    Guidance,
+    InputError,
+    Morpher,
+    MorphResult,
+    PreparedScan,
+    Regions,
+    State,
+    morph_guided,
+)
 from licp.geometry import vertex_normals
 from licp.guidance import _around
 from licp.headspace import Metadata, flag_guidance
@@ -140,3 +151,45 @@ def test_trust_of_one_scan_is_that_of_data_weights() -> None:
     for bad in (np.full(len(NONE), -1.0), np.full(len(NONE), np.nan), NONE[1:] + 1.0, NONE * 1.0):
         with pytest.raises(InputError, match="weights"):
             morpher().trusting(bad)
+
+
+@pytest.mark.parametrize("heavy", [0.01, 100.0])
+def test_trust_is_that_of_data_weights_for_heavy_weights_too(heavy: float) -> None:
+    weights = np.where(regions().mask("nose"), heavy, 1.0)
+    own = Morpher(arrays(), data_weights=weights).morph(scan_arrays(), start=pose())
+    shared = morpher().trusting(weights).morph(scan_arrays(), start=pose())
+    assert np.array_equal(own.vertices, shared.vertices)
+    with pytest.raises(InputError, match="data_weights times weights"):
+        Morpher(arrays(), data_weights=100 * weights).trusting(np.full(len(weights), 1000.0))
+
+
+def test_a_callback_stops_the_first_pass() -> None:
+    calls = 0
+
+    def enough(_: object) -> bool:
+        nonlocal calls
+        calls += 1
+        return calls == 2
+
+    doubt = Guidance(regions().mask("cranium"), NONE, notes=("hair",))
+    fit = morph_guided(morpher(), scan_arrays(), doubt, start=pose(), callback=enough)
+    assert calls == 2 and fit.stopped and fit.adjusted == ("hair",)
+
+
+def test_the_scan_is_prepared_once_in_the_seconds() -> None:
+    ready = PreparedScan(scan_arrays())
+    ready.seconds = 1000.0
+    fit = morph_guided(morpher(), ready, Guidance(regions().mask("cranium"), NONE), start=pose())
+    assert 1000 < sum(fit.seconds.values()) < 1900
+
+
+def test_a_dent_is_not_outside_of_the_head() -> None:
+    """What lies inside of the first fit is believed."""
+    sphere = trimesh.creation.icosphere(4)
+    top = sphere.vertices[:, 2] > 0.3
+    bump = np.exp(-20 * ((sphere.vertices - [0, 0, 1]) ** 2).sum(1))[:, None]
+    for height, less in ((0.2, True), (-0.2, False)):
+        lump = sphere.vertices * (1 + height * bump), sphere.faces
+        doubt = Guidance(top, np.zeros_like(top))
+        told = morph_guided(Morpher(sphere), lump, doubt, start=np.eye(4)).adjusted[-1]
+        assert (int(re.findall(r"\d+", told)[0]) > 0) == less

@@ -414,13 +414,17 @@ def test_obj_of_a_mesh_with_an_image_in_memory(tmp_path: Path) -> None:
     image = Image.new("RGB", (2, 2), (1, 2, 3))
     mesh = Mesh(np.eye(3), [[0, 1, 2]], uv=uv, uv_faces=[[0, 1, 2]], texture=image)
     back = load_mesh(save_mesh(tmp_path / "m.obj", mesh))
-    assert back.texture == tmp_path / "m.png" and back.texture_image().getpixel((1, 1)) == (1, 2, 3)
-    assert load_mesh(save_mesh(tmp_path / "m.obj", mesh)).texture == tmp_path / "m.png"
+    assert back.texture == tmp_path / "m_texture.png" and back.texture_image().getpixel((1, 1)) == (
+        1,
+        2,
+        3,
+    )
+    assert load_mesh(save_mesh(tmp_path / "m.obj", mesh)).texture == tmp_path / "m_texture.png"
 
-    (tmp_path / "other.png").write_bytes(b"not ours")
+    (tmp_path / "other_texture.png").write_bytes(b"not ours")
     kept = load_mesh(save_mesh(tmp_path / "other.obj", mesh))
-    assert (tmp_path / "other.png").read_bytes() == b"not ours"
-    assert kept.texture == tmp_path / "other_other.png"
+    assert (tmp_path / "other_texture.png").read_bytes() == b"not ours"
+    assert kept.texture == tmp_path / "other_other_texture.png"
     assert kept.texture_image().getpixel((1, 1)) == (1, 2, 3)
 
 
@@ -522,3 +526,28 @@ def test_real_quads_survive(shared_data: Path, tmp_path: Path) -> None:
     assert np.array_equal(back.vertices, mesh.vertices)
     assert np.array_equal(back.polygons, mesh.polygons)
     assert np.array_equal(back.uv_faces, mesh.uv_faces)
+
+
+PLY = (
+    "ply\nformat ascii 1.0\nelement vertex 3\nproperty {x} x\nproperty float y\nproperty float z\n"
+)
+PLY += "element face 1\nproperty list uchar int vertex_indices\nend_header\n{body}"
+
+
+@pytest.mark.parametrize(
+    ("x", "body", "why"),
+    [
+        ("list uchar float", "2 0 1 0 0\n0 1 0\n1 0 0 1\n3 0 1 2\n", "no vertices with x, y and z"),
+        ("float", "0 0 0\n1 0 0\n0 1 0\n3 0.9 1 2\n", "0.9 for a vertex"),
+        ("float", "0 0 0\n1 0 0\n0 1 0\n3 nan 1 2\n", "nan for a vertex"),
+    ],
+)
+def test_ply_whose_numbers_make_no_mesh(tmp_path: Path, x: str, body: str, why: str) -> None:
+    (tmp_path / "m.ply").write_text(PLY.format(x=x, body=body))
+    with pytest.raises(MeshFileError, match=why):
+        load_mesh(tmp_path / "m.ply")
+
+
+def test_anything_that_stands_for_a_mesh_is_saved(tmp_path: Path) -> None:
+    pair = np.eye(3), [[0, 1, 2]]
+    assert np.array_equal(load_mesh(save_mesh(tmp_path / "m.ply", pair)).vertices, np.eye(3))

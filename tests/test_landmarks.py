@@ -17,7 +17,8 @@ from heads import (
 )
 from heads import template as head
 
-from licp import Landmarks, Mesh, Morpher, morph
+from licp import Landmarks, Mesh, Morpher, State, morph
+from licp.correspondence import Matches
 from licp.errors import LandmarkError
 from licp.landmarks import BoundLandmarks, as_landmarks
 
@@ -263,3 +264,32 @@ def test_the_rest_of_the_template_follows() -> None:
     near = head().regions["nose"]
     assert moved[near].mean() > 0.2 * moved[tip]
     assert moved[head().regions["cranium"]].mean() < 0.1 * moved[tip]
+
+
+def weights(marks: BoundLandmarks, detail: float) -> np.ndarray:
+    """What landmarks add to the weights of the vertices of a ball, none of which matches."""
+    level = Morpher(potato())._prepared.pyramid.finest
+    n = len(level.rest)
+    none = Matches(
+        np.zeros((n, 3)), np.zeros((n, 3)), np.full(n, State.DISTANCE, np.uint8), np.zeros((n, 2))
+    )
+    return level.weigh(level.rest, none, marks, detail)[0]
+
+
+def test_all_together_weigh_as_much_as_all_matches() -> None:
+    ids = np.arange(n := len(potato()[0]))
+    mesh = Mesh(*potato())
+    for few in ([3, 40, 90], [3, 40, 90] * 5):
+        marks = Landmarks(few, np.zeros((len(few), 3))).bind(mesh, ids, ids)
+        w = weights(marks, 1.0)
+        assert w.sum() == pytest.approx(1.0) and np.flatnonzero(w).tolist() == [3, 40, 90]
+    assert n > 90
+
+
+def test_the_less_certain_they_are_the_faster_they_fade() -> None:
+    ids, mesh = np.arange(len(potato()[0])), Mesh(*potato())
+    for confidence in (0.1, 0.5, 1.0):
+        marks = Landmarks([3], np.zeros((1, 3)), [confidence]).bind(mesh, ids, ids)
+        for detail in (1.0, 0.3):
+            wanted = confidence * detail ** (4 * (1 - confidence))
+            assert weights(marks, detail).sum() == pytest.approx(wanted)

@@ -40,6 +40,7 @@ from licp import (
     Mesh,
     Morpher,
     MorphResult,
+    PreparedScan,
     Schedule,
     Similarity,
     Stage,
@@ -48,11 +49,14 @@ from licp import (
     morph,
     save_mesh,
 )
+from licp.errors import OverlapError
 from licp.geometry import face_normals_areas, vertex_areas
 from licp.intersections import self_intersections
+from licp.posing import settled_pose
 from licp.repair import clean
 from licp.similarity import fit_similarity
 from licp.solver import backends
+from licp.threads import ALONE
 
 HERE = Similarity.identity()
 
@@ -800,3 +804,38 @@ def test_back_ends_give_the_same_shape() -> None:
     assert (first.backend, *(fit.backend for fit in others)) == backends()
     for fit in others:
         assert apart(first.vertices, fit.vertices).max() < 1e-6  # measured 1e-15
+
+
+def test_a_hopeless_pose_of_several_is_left_out() -> None:
+    """And an ICP step in which all points find one vertex ends it."""
+    prepared, scan_ = morpher()._prepared, PreparedScan(scan_arrays())
+    good = pose().after(prepared.to_unit.inverse())
+    far = Similarity(good.scale, good.rotation, good.translation + 1e5)
+    common = scan_, 0.15, None, False, ALONE
+    only = settled_pose(prepared, [good], *common)[0]
+    both = settled_pose(prepared, [far, good, far], *common)[0]
+    assert np.array_equal(both.matrix(), only.matrix())
+    with pytest.raises(OverlapError, match="nothing in common"):
+        settled_pose(prepared, [far, far], *common)
+
+
+def test_a_template_with_levels_masks_and_stiff_parts() -> None:
+    """What is coarse speaks for what is fine: more than 7,000 vertices have two levels."""
+    fine = trimesh.creation.icosphere(5)
+    V, F = fine.vertices * [1.0, 1.2, 0.9], fine.faces
+    lump = np.exp(-6 * ((fine.vertices - [0, 0, 1]) ** 2).sum(1))[:, None]
+    scan_ = V * (1 + 0.25 * lump), F
+    top = fine.vertices[:, 2] > 0.5
+    assert len(Morpher((V, F))._prepared.pyramid.levels) == 2
+
+    def height(**options: np.ndarray) -> float:
+        fit = morph((V, F), scan_, start=Similarity.identity(), **options)
+        return float(fit.vertices[top, 2].max()) - 0.9
+
+    free = height()
+    assert free == pytest.approx(0.225, abs=0.01)
+    # A mask of scattered vertices changes little, one of the lump leaves it out.
+    some = np.random.default_rng(1).random(len(V)) < 0.3
+    assert height(mask=some) == pytest.approx(free, abs=0.01)
+    assert height(mask=top) < 0.3 * free
+    assert height(stiffness=np.where(top, 1e4, 1.0)) < 0.93 * free

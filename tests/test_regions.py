@@ -71,8 +71,15 @@ def test_regions_of_another_template_are_refused() -> None:
         Morpher(arrays(), regions=few)
 
 
+def test_names_may_be_of_any_kind() -> None:
+    assert list(Regions({"b": [1], 1: [2]}, 5)) == ["1", "b"]  # type: ignore[dict-item]
+
+
 def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "regions.json"
+    with pytest.raises(InputError, match=r"regions\.json: no JSON"):
+        Regions.load(path, 5)
+    path.write_text("[" * 100_000)
     with pytest.raises(InputError, match=r"regions\.json: no JSON"):
         Regions.load(path, 5)
     path.write_text('{"nose": [7]}')

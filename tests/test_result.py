@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ from heads import arrays, found, morpher, part, pose, potato, result, scan_array
 from heads import template as head
 
 from licp import Mesh, MorphResult, Schedule, Similarity, State, load_mesh, morph
+from licp.flags import flags_of
+from licp.quality import Distances, Distortion, Quality
 from licp.solver import backends
 
 
@@ -164,3 +167,47 @@ def test_saving_replaces_what_was_there(tmp_path: Path) -> None:
     result().save(target)
     assert np.array_equal(load_mesh(target).vertices, result().vertices)
     assert [p.name for p in tmp_path.iterdir()] == ["fit.ply"]
+
+
+def flagged(**changed: float) -> set[str]:
+    """Flags of a good fit of a cube of 100 with one number changed."""
+    near = Distances(0.1, 0.2, 0.3)
+    even = Distortion(-0.1, 0.0, 0.1, 0.2)
+    good = Quality(
+        template_to_scan=replace(near, p95=changed.pop("forth", 0.2)),
+        scan_to_template=replace(near, p95=changed.pop("back", 0.2)),
+        template_seen=changed.pop("seen", 0.9),
+        scan_explained=changed.pop("explained", 0.9),
+        flipped_faces=int(changed.pop("flipped", 0)),
+        self_intersections=int(changed.pop("crossings", 70)),
+        rest_self_intersections=70,
+        scale=1.0,
+        edge_distortion=replace(
+            even, p05=changed.pop("shrunk", -0.1), p95=changed.pop("stretched", 0.1)
+        ),
+        area_distortion=even,
+    )
+    converged = bool(changed.pop("converged", True))
+    assert not changed
+    box = trimesh.creation.box(extents=[100.0] * 3).subdivide_loop(4)
+    square = box.vertices * 100 / np.sqrt(box.area)  # of size 100
+    return set(flags_of(good, Mesh(square, box.faces), converged))
+
+
+@pytest.mark.parametrize(
+    ("name", "below", "above", "flag"),
+    [
+        ("seen", 0.51, 0.49, "little seen"),
+        ("explained", 0.61, 0.59, "scan not explained"),
+        ("forth", 0.49, 0.51, "far from scan"),
+        ("back", 0.49, 0.51, "far from scan"),
+        ("shrunk", -0.24, -0.26, "distorted"),
+        ("stretched", 0.17, 0.19, "distorted"),
+        ("flipped", 3, 4, "flipped faces"),
+        ("crossings", 70 + 92, 70 + 93, "self-intersections"),
+        ("converged", True, False, "not converged"),
+    ],
+)
+def test_each_flag_at_its_limit(name: str, below: float, above: float, flag: str) -> None:
+    assert flagged(**{name: below}) == set()
+    assert flagged(**{name: above}) == {flag}

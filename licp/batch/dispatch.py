@@ -89,9 +89,13 @@ def open_executor(
     """
     if workers is not None:
         workers = positive(workers, "workers")
-    if timeout is not None and not timeout > 0:
-        raise InputError(f"timeout must be positive, not {timeout}")
+    if timeout is not None and not (
+        isinstance(timeout, (int, float)) and 0 < timeout <= threading.TIMEOUT_MAX
+    ):
+        raise InputError(f"timeout must be a positive number of seconds, not {timeout!r}")
     if executor is not None:
+        if not hasattr(executor, "submit"):
+            raise InputError(f"an executor has a method submit, {type(executor).__name__} has none")
         if workers is not None:
             raise InputError("an executor has its own workers; give either of them, not both")
         if timeout is not None:

@@ -105,10 +105,12 @@ def load_template_landmarks(path: Path, template: Mesh) -> NDArray[np.int64]:
         words = json.loads(text) if path.suffix.lower() == ".json" else text.split()
         if isinstance(words, dict):
             words = words["landmarks"]
+        if any(isinstance(word, (bool, float)) for word in words):
+            raise ValueError("some are no whole numbers")
         ids = np.array([int(word) for word in words], np.int64)
     except KeyError:
         raise LandmarkError(f'{path}: there is no list below a key "landmarks"') from None
-    except (OSError, TypeError, ValueError, OverflowError) as error:
+    except (OSError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise LandmarkError(f"{path}: no file of vertex numbers: {error}") from error
     if len(ids) != len(IBUG68):
         raise LandmarkError(f"{path}: expected {len(IBUG68)} vertices, found {len(ids)}")

@@ -1,6 +1,7 @@
 """``morph_many``: one template, many scans, any executor."""
 
 import inspect
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager
@@ -20,6 +21,8 @@ from licp.scan import PreparedScan
 from licp.threads import positive
 
 __all__ = ["load_scan", "morph_many"]
+
+_SCANS = "scans must be a mapping, pairs (key, scan) or Headspace subjects"
 
 
 def morph_many(
@@ -112,6 +115,8 @@ def morph_many(
     # Set up here as well: what would fail in every worker fails now.
     mesh = (source if isinstance(source, Morpher) else source()).template
     opened = open_executor(executor, workers, in_flight, timeout)
+    if isinstance(scans, (str, os.PathLike)) or not isinstance(scans, Iterable):
+        raise InputError(f"{_SCANS}, not {type(scans).__name__}")
     return _stream(mesh, source, _pairs(scans), options, opened)
 
 
@@ -162,10 +167,7 @@ def _pairs(scans: Any) -> Iterator[tuple[Any, Any]]:
         elif hasattr(item, "scan") and hasattr(item, "id"):
             yield item.id, item
         else:
-            raise InputError(
-                "scans must be a mapping, pairs (key, scan) or Headspace subjects; found "
-                f"{type(item).__name__}"
-            )
+            raise InputError(f"{_SCANS}; found {type(item).__name__}")
 
 
 def _own(options: dict[str, Any], key: Any) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from licp.batch.dispatch import Failure
 from licp.batch.sources import checksum, recognised
 from licp.errors import OutputError
 from licp.headspace import Metadata
-from licp.io import write_file
+from licp.io import check_place, write_file
 from licp.result import MorphResult
 
 __all__ = ["Records", "Row", "manifest", "write_fit"]
@@ -105,6 +105,8 @@ class Records:
                 left.unlink(missing_ok=True)
         except OSError as error:
             raise OutputError(f"{folder}: cannot be written: {error.strerror or error}") from error
+        for name in ("manifest.json", "quality.csv", "quality.parquet", "failures.csv"):
+            check_place(folder / name)
         path = folder / "manifest.json"
         older = _read(path)
         self.replaced = older is not None and older.get("digest") != self.digest
@@ -131,7 +133,8 @@ class Records:
                 elif report["mesh"] == _mesh_entry(self.mesh(key)):
                     rows[key] = _row(report)
                     origins[key] = report["source"], report["metadata"]
-            except (OSError, KeyError, TypeError):  # half a report, or no mesh
+            # Half a report, another shape of it, or no mesh.
+            except (OSError, KeyError, TypeError, ValueError, AttributeError):
                 continue
         self.rows, self.failures, self._origins = rows, failures, origins
 
@@ -161,7 +164,11 @@ class Records:
         self.rows.pop(key, None)
         self.failures[key] = _failure_row(asdict(failure))
         _write(self.report(key), {"key": key, "manifest": self.digest, "failure": asdict(failure)})
-        self.mesh(key).unlink(missing_ok=True)
+        try:
+            self.mesh(key).unlink(missing_ok=True)
+        except OSError as error:
+            why = error.strerror or error
+            raise OutputError(f"{self.mesh(key)}: cannot be removed: {why}") from error
 
     def write_tables(self) -> None:
         """Write the tables anew, from all that is known."""
@@ -254,7 +261,7 @@ def _row(report: Mapping[str, Any]) -> Row:
             row |= {f"{name}_{part}": number for part, number in value.items()}
         else:
             row[name] = value
-    return {name: row.get(name) for name in _COLUMNS}
+    return _readable({name: row.get(name) for name in _COLUMNS})
 
 
 def _flags(metadata: Metadata) -> dict[str, bool | None]:
@@ -262,7 +269,17 @@ def _flags(metadata: Metadata) -> dict[str, bool | None]:
 
 
 def _failure_row(failure: Mapping[str, Any]) -> Row:
-    return {name: failure[name] for name in _FAILURE_COLUMNS}
+    return _readable({name: failure[name] for name in _FAILURE_COLUMNS})
+
+
+def _readable(row: Row) -> Row:
+    """A row that can be written anywhere: names of files may hold bytes that are no text."""
+
+    def text(value: Any) -> Any:
+        whole = isinstance(value, str)
+        return value.encode("utf-8", "backslashreplace").decode() if whole else value
+
+    return {name: text(value) for name, value in row.items()}
 
 
 def _arrow_type(pyarrow: Any, name: str) -> Any:
@@ -289,7 +306,7 @@ def _read(path: Path) -> Any:
     """A JSON object; None where there is none, or half of one."""
     try:
         content = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None
 

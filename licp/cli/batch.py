@@ -327,7 +327,10 @@ def _summarise(records: Records, keys: set[str], failed: list[dict[str, Any]]) -
             click.echo("\n".join(lines[:20]))
             if len(lines) > 20:
                 click.echo(f"  ... and {len(lines) - 20} more")
-    click.echo(f"tables: {records.folder / 'quality.csv'}, {records.folder / 'failures.csv'}")
+    tables = (
+        click.format_filename(records.folder / f"{name}.csv") for name in ("quality", "failures")
+    )
+    click.echo(f"tables: {', '.join(tables)}")
 
 
 def _line(message: str) -> str:

@@ -84,8 +84,10 @@ def morph(
     check_output(output)
     if picture is not None and picture.suffix.lower() != ".png":
         raise OutputError(f"{picture}: pictures are written as .png")
-    check_outputs([output, report, picture], [template, scan, landmarks, regions])
+    outputs, inputs = [output, report, picture], [template, scan, landmarks, regions]
+    check_outputs(outputs, inputs)
     model, target = load_mesh(template), load_mesh(scan)
+    check_outputs(outputs, inputs, [model, target])
     marks = None if landmarks is None else load_landmarks(landmarks, model)
     subsets = None if regions is None else Regions.load(regions, model)
     schedule = chosen_schedule(subsets, levels)

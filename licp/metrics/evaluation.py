@@ -89,7 +89,11 @@ def open_batch(folder: Path, template: Path | None = None) -> Batch:
         raise InputError(f"{path}: is not the template that the batch in {folder} was made with")
     reports, failures, stale = {}, {}, 0
     for file in sorted((folder / "reports").glob("*.json")):
-        report = _object(file)
+        try:
+            report = _object(file)
+        except InputError as error:
+            failures[file.stem] = f"damaged report: {error}"
+            continue
         if report.get("manifest") != manifest.get("digest"):
             stale += 1
         elif "failure" in report:
