@@ -224,6 +224,10 @@ class Surface:
         return coarse
 
 
+# Where in its cell the first point of an order lies: nothing that others would be, too.
+_INSIDE = 0.618
+
+
 def _least(points: Floats) -> Floats:
     """Least coordinates (3,); by columns, since a reduction over rows takes ten times as long."""
     return np.array([x.min() for x in points.T])
@@ -248,7 +252,9 @@ def spatial_order(points: Floats) -> Ints:
     """
     low = _least(points)
     extent = float((-_least(-points) - low).max()) or 1.0
-    cell = ((points - low) * (2**20 / extent)).astype(np.uint64)
+    # The first, the last and the middle lie inside of cells, so that rounding, which differs
+    # between units, does not tell where they are.
+    cell = ((points - low) * ((2**20 - 2) / extent) + _INSIDE).astype(np.uint64)
     code = np.zeros(len(points), np.uint64)
     for axis in range(3):
         x = cell[:, axis]

@@ -59,7 +59,7 @@ class Traits:
             coarse.gathered(np.where(self.free, self.trust, 0.0)),
             coarse.gathered(self.bending) / count,
             self.reach[kept],
-            self.free[kept],
+            coarse.gathered(self.free.astype(np.float64)) > 0,
             None if self.labels is None else self.labels[kept],
             self.normals[kept],
             self.features[kept],

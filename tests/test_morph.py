@@ -257,13 +257,17 @@ def test_shared_scans_are_met_without_any_help(shared_data: Path, name: str) -> 
 
 @pytest.mark.parametrize("shape", [arrays, potato, partial(potato, 1)])
 def test_the_template_itself_is_recovered(shape: Callable[[], Arrays]) -> None:
-    """The last one has 42 vertices."""
+    """The last one has 42 vertices; a potato slides along itself from some poses."""
     V, F = shape()
-    move = Similarity(3.7, rotation(1), np.array([5.0, -900.0, 77.0]))
-    fit = morph((V, F), (move.apply(V), F))
-    gone = np.linalg.norm(fit.vertices - move.apply(V), axis=1) / (3.7 * root_area((V, F)))
-    assert gone.mean() < 5e-3 and gone.max() < 0.05
-    assert fit.similarity.scale == pytest.approx(3.7, rel=0.01)
+    template, gone = Morpher((V, F)), []
+    for seed in range(5):
+        move = Similarity(3.7, rotation(seed), np.array([5.0, -900.0, 77.0]))
+        fit = template.morph((move.apply(V), F))
+        off = np.linalg.norm(fit.vertices - move.apply(V), axis=1) / (3.7 * root_area((V, F)))
+        gone.append(off.mean())
+        assert off.max() < 0.05
+        assert fit.similarity.scale == pytest.approx(3.7, rel=0.01)
+    assert np.median(gone) < 1e-3 and max(gone) < 0.03
 
 
 def test_fifty_vertices_settle_on_a_fine_scan() -> None:

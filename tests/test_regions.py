@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trimesh
-from heads import arrays, morpher, pose, result, scan_arrays, size, template
+from heads import arrays, morpher, pose, potato, result, scan_arrays, size, template
 from scipy.spatial import KDTree
 
 from data_fixtures.head import random_identity
@@ -111,13 +111,12 @@ def test_transfer_takes_a_mapping_as_morphers_do() -> None:
 
 
 def test_transfer_takes_templates_that_are_inside_out() -> None:
-    ball, fine = trimesh.creation.icosphere(3), trimesh.creation.icosphere(4)
-    n, extra = len(ball.vertices), np.full((1, 3), 9.0)  # of no face, so nowhere near
-    top = {"top": np.flatnonzero(ball.vertices[:, 2] > 0.5)}
-    expected = transfer(top, ball, fine, start=np.eye(4))["top"]
+    (V, F), (W, G) = potato(3), potato(4)  # a ball may turn
+    n, extra = len(V), np.full((1, 3), 99.0)  # of no face, so nowhere near
+    top = {"top": np.flatnonzero(V[:, 2] > 0.5)}
+    expected = transfer(top, (V, F), (W, G), start=np.eye(4))["top"]
     for a, b in ((-1, 1), (1, -1), (-1, -1)):
-        mine = np.vstack([ball.vertices, extra]), ball.faces[:, ::a]
-        other = np.vstack([fine.vertices, extra]), fine.faces[:, ::b]
+        mine, other = (np.vstack([V, extra]), F[:, ::a]), (np.vstack([W, extra]), G[:, ::b])
         found = transfer({"top": np.r_[top["top"], n]}, mine, other, start=np.eye(4))["top"]
         assert len(np.setxor1d(found, expected)) < 0.05 * len(expected)
 

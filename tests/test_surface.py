@@ -187,3 +187,15 @@ def test_thinning_keeps_vertices_and_averages_normals() -> None:
     assert off.mean() < 0.6 * np.linalg.norm(full.normals - V, axis=1).mean()
     near_rim = abs(some.vertices[:, 2]) < 0.01
     assert some.at_border[near_rim].all() and not some.at_border[V[kept][:, 2] > 0.2].any()
+
+
+@pytest.mark.parametrize("unit", [1e-3, 0.0254, 10.0, 3.0])
+def test_the_order_of_points_is_the_same_in_every_unit(unit: float) -> None:
+    """The last point along the longest side must not fall in one cell here, in another there."""
+    for seed in range(20):
+        points = np.random.default_rng(seed).normal(0, 100, (200, 3)).round(2)
+        assert np.array_equal(spatial_order(points), spatial_order(unit * points))
+        weights = np.ones(len(points))
+        assert np.array_equal(
+            even_subset(points, weights, 50), even_subset(unit * points, weights, 50)
+        )
