@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from licp.bending import bend, bend_roughly, straightened, told_places
+from licp.bending import Bent, bend, bend_roughly, straightened, told_places
 from licp.correspondence import Matcher
 from licp.doubting import bend_doubting
 from licp.errors import InputError
@@ -264,64 +264,22 @@ class Morpher:
             If weights, stiffness and schedule are so far out of scale with each other, or so little
             holds parts of the template, that there is no fit in double precision.
         """
-        workers = search_threads(threads)
-        ready = PreparedScan.of(scan)
-        watch = _Stopwatch({"prepare": ready.seconds})
-        s = ready.count
-        ignored = _per_vertex(scan_mask, s, "scan_mask", np.bool_)
-        if ignored is not None and ignored.any():
-            ready = ready.ignoring(ignored)
         if callback is not None and not callable(callback):
             raise InputError(f"callback must be callable, not {type(callback).__name__}")
-        regions = _per_vertex(scan_labels, s, "scan_labels", np.int64)
-        template = self._prepared
-        labelled = template.pyramid.finest.traits.labels is not None
-        if regions is not None and not labelled:
-            raise InputError("scan_labels need a template with labels")
-        if labelled and regions is None:
-            raise InputError("the template has labels, so the scan needs scan_labels")
-        marks = None
-        if landmarks is not None:
-            marks = as_landmarks(landmarks).bind(
-                self.template, template.clean.index, template.in_body
-            )
-            marks.check_near(ready.full.vertices)
-        pose = _start(start, marks)
+        workers, template = search_threads(threads), self._prepared
+        ready, regions = self._ready(scan, scan_mask, scan_labels)
+        watch = _Stopwatch({"prepare": ready.seconds})
+        marks = self._bound(landmarks, ready)
+        start = _start(start, marks)
         with one_blas_thread, Crew(workers) as crew:
             # Needed last.
             tree = crew.begin(lambda: ready.shown.triangles)
-            if pose == "landmarks":
-                assert marks is not None
-                poses = [landmark_pose(template, marks, rigid)]
-            elif pose == "global":
-                poses = searched_poses(template, ready.cloud, rigid, crew)
-            else:
-                poses = [pose.after(template.to_unit.inverse())]
-            pose, matcher = settled_pose(
-                template,
-                poses,
-                ready,
-                self.schedule.stages[0].distance_gate,
-                None if regions is None else regions[ready.source],
-                rigid,
-                crew,
-            )
+            poses = self._poses(start, marks, ready, rigid, crew)
+            gate = self.schedule.stages[0].distance_gate
+            pose, matcher = settled_pose(template, poses, ready, gate, regions, rigid, crew)
             watch.lap("align")
 
-            def met(pose: Similarity, matcher: Matcher, places: Places | None) -> Encounter:
-                own = None if marks is None else marks.at(pose.inverse().apply(marks.positions))
-                return Encounter(template, matcher, own, places, self._tolerance)
-
-            stages = self.schedule.stages
-            rough = bend_roughly(met(pose, matcher, None), stages)
-            places = told_places(template, matcher, stages, rough)
-            if rough is not None:
-                level = template.pyramid.levels[rough.number]
-                pose, matcher = straightened(pose, matcher, level, rough, rigid)
-            encounter = met(pose, matcher, places)
-            watching = None if callback is None else _watching(callback, pose)
-            bent = bend(encounter, stages, watch=watching)
-            bent, absent = bend_doubting(bent, encounter, stages)
+            pose, bent, absent = self._bent(pose, matcher, marks, rigid, callback)
             fit, shape = bent.untangled.fit, bent.shape
             known = template.clean.index >= 0
             vertices = bent.vertices.copy()
@@ -351,6 +309,67 @@ class Morpher:
             seconds=watch.laps,
             repairs={"template": template.clean.report, "scan": ready.report},
         )
+
+    def _ready(
+        self, scan: Any, mask: ArrayLike | None, labels: ArrayLike | None
+    ) -> tuple[PreparedScan, Ints | None]:
+        """The scan without what is masked, and the labels of its whole surface."""
+        ready = PreparedScan.of(scan)
+        ignored = _per_vertex(mask, ready.count, "scan_mask", np.bool_)
+        if ignored is not None and ignored.any():
+            ready = ready.ignoring(ignored)
+        regions = _per_vertex(labels, ready.count, "scan_labels", np.int64)
+        labelled = self._prepared.pyramid.finest.traits.labels is not None
+        if regions is not None and not labelled:
+            raise InputError("scan_labels need a template with labels")
+        if labelled and regions is None:
+            raise InputError("the template has labels, so the scan needs scan_labels")
+        return ready, None if regions is None else regions[ready.source]
+
+    def _bound(self, landmarks: Any, ready: PreparedScan) -> BoundLandmarks | None:
+        """Landmarks on the repaired template, checked against the scan."""
+        if landmarks is None:
+            return None
+        clean, in_body = self._prepared.clean, self._prepared.in_body
+        marks = as_landmarks(landmarks).bind(self.template, clean.index, in_body)
+        marks.check_near(ready.full.vertices)
+        return marks
+
+    def _poses(
+        self, start: Any, marks: BoundLandmarks | None, ready: PreparedScan, rigid: bool, crew: Crew
+    ) -> list[Similarity]:
+        """Where to begin, from the template's unit frame to the scan: what :func:`_start` says."""
+        template = self._prepared
+        if start == "landmarks" and marks is not None:
+            return [landmark_pose(template, marks, rigid)]
+        if start == "global":
+            return searched_poses(template, ready.cloud, rigid, crew)
+        return [start.after(template.to_unit.inverse())]
+
+    def _bent(
+        self,
+        pose: Similarity,
+        matcher: Matcher,
+        marks: BoundLandmarks | None,
+        rigid: bool,
+        callback: Callback | None,
+    ) -> tuple[Similarity, Bent, Bools]:
+        """The template bent to the scan, the pose it was bent from, what of it is not shown."""
+        template, stages = self._prepared, self.schedule.stages
+
+        def met(places: Places | None) -> Encounter:
+            own = None if marks is None else marks.at(pose.inverse().apply(marks.positions))
+            return Encounter(template, matcher, own, places, self._tolerance)
+
+        rough = bend_roughly(met(None), stages)
+        places = told_places(template, matcher, stages, rough)
+        if rough is not None:
+            level = template.pyramid.levels[rough.number]
+            pose, matcher = straightened(pose, matcher, level, rough, rigid)
+        encounter = met(places)
+        watching = None if callback is None else _watching(callback, pose)
+        bent = bend(encounter, stages, watch=watching)
+        return pose, *bend_doubting(bent, encounter, stages)
 
 
 def morph(

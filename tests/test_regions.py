@@ -5,6 +5,7 @@ import pickle
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from licp import InputError, Morpher, OutputError, Regions, Schedule, State, dem
 from licp import transfer_regions as transfer
 from licp.geometry import vertex_neighbours
 from licp.similarity import fit_similarity
-from licp.territory import Territory, dilated
+from licp.territory import Places, Territory, dilated
 
 
 @cache
@@ -244,3 +245,29 @@ def test_sets_need_regions_of_their_names_and_no_labels() -> None:
         Morpher(arrays(), regions=regions(), labels=np.zeros(regions().count, int))
     with pytest.raises(InputError, match="names of regions"):
         replace(sets.stages[0], sets="face")
+
+
+def test_places_reach_six_millimetres_beyond_their_edge() -> None:
+    """Along a strip; what looks like nothing may be of any set."""
+    n = 60
+    ends = np.r_[0, np.cumsum(np.r_[1, np.full(n - 2, 2), 1])]
+    chain = np.concatenate([[1], *([k - 1, k + 1] for k in range(1, n - 1)), [n - 2]])
+    alike = np.where(np.arange(n) < 20, 0, 1)
+    alike[50] = -1
+    sets = {("a", "b"): np.array([0, 1])}
+    traits = SimpleNamespace(sets={("a", "b"): np.array([0, 1, -1])})
+    for spacing, rings in ((0.005, 3), (0.015, 1), (0.1, 1)):
+        places = Places(alike, sets, (ends, chain), spacing)
+        permits = places.of(("a", "b"), traits).permits
+        of_a = (np.arange(n) < 20 + rings) | (abs(np.arange(n) - 50) <= rings)
+        assert np.array_equal(permits[0], of_a)
+        assert np.array_equal(permits[1], np.arange(n) >= 20 - rings)
+        assert permits[2].all() and places.of((), traits) is None
+
+
+def test_transfer_leaves_out_what_is_far_from_the_template() -> None:
+    (V, F), (W, G) = potato(3), potato(4)
+    inner = 0.85 * W, G + len(W)
+    both = np.vstack([W, inner[0]]), np.vstack([G, inner[1]])
+    found = transfer({"all": np.arange(len(V))}, (V, F), both, start=np.eye(4))["all"]
+    assert (found < len(W)).mean() == 1.0 and len(found) > 0.95 * len(W)
