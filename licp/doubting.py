@@ -32,7 +32,7 @@ _WORTH, _IN_THE_END = 20, 4
 # are alike, with 100 one of 32 wide open mouths stays lost.
 _BACK = 20
 # What is still lost is tried once more with normals that count so many times as much in the search.
-# Of seven fits of two open mouths, turned in other ways, six come right; none to four where they
+# Of seven fits of two open mouths, turned in other ways, six come right; none to five where they
 # count 0.8 times as much or stages are left out or repeated.  Of 96 fits of 32 turned open mouths
 # two instead of five are lost.
 _OTHERWISE = 1.2
