@@ -6,10 +6,10 @@ curvature of the scan differs from that of the template where they match, which 
 heads differ, and how much curvature there is around a vertex to hold on to.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
-
-from licp.features import HeatCurvature
 
 __all__ = ["expected_errors"]
 
@@ -23,17 +23,22 @@ _AROUND = 0.1
 # Error for each difference of curvature where there is curvature 1; the power by which it falls
 # off with more; what is added to curvature, for flat places.  From 72 heads of three families:
 # fifths of their vertices, from least to most expected, are 0.8 to 1.3 times as far off.
-_ERROR, _POWER, _FLAT = 0.0175, 4 / 3, 0.03
-# Accuracy of the heat step: flat places have a hundredth of the squared curvature of an ear.
-_FINE = 1e-3
+_ERROR, _POWER, _FLAT = 0.0187, 4 / 3, 0.03
+# Differences of curvature are averaged over 12 mm, which takes out noise.
+_SMOOTH = 0.03
 
 
 def expected_errors(
-    curvature: Floats, found: Floats, seen: Bools, gaps: Floats, areas: Floats, heat: HeatCurvature
+    curvature: Floats,
+    found: Floats,
+    seen: Bools,
+    gaps: Floats,
+    areas: Floats,
+    spread: Callable[[Floats, float], Floats],
 ) -> Floats:
     """Mean distance to expect between each vertex and its true place, (n,).
 
-    ``hypot(gap, 0.0175 d / (c^2 + 0.03^2)^(2/3))``.  Of what is seen within 40 mm of 400 of a
+    ``hypot(gap, 0.0187 d / (c^2 + 0.03^2)^(2/3))``.  Of what is seen within 40 mm of 400 of a
     vertex, ``c`` is the root mean square of the template's curvature; ``d`` is the mean, over all
     that is seen, of the absolute difference between the curvatures of template and scan, each
     averaged over 12 mm: noise, which doubles single differences, adds a tenth to these.  Our own,
@@ -49,19 +54,19 @@ def expected_errors(
         Distances from the matches, in parts of the template's size.
     areas : (n,) float64
         Of the vertices.
-    heat : HeatCurvature
-        Of the template.
+    spread : callable
+        Averages values (n,) of the template's vertices over a radius.
 
     Returns
     -------
     (n,) float64
         In parts of the template's size.
     """
-    differs = np.abs(heat.spread(np.where(seen, curvature - found, 0.0)))
+    differs = np.abs(spread(np.where(seen, curvature - found, 0.0), _SMOOTH))
     weight = np.where(seen, areas, 0.0)
     # Curvature is 1 at most: who saw nothing knows nothing.
     style = weight @ differs / weight.sum() if seen.any() else 1.0
-    squared = np.maximum(heat.spread(np.where(seen, curvature**2, 0.0), _AROUND, _FINE), 0.0)
+    squared = np.maximum(spread(np.where(seen, curvature**2, 0.0), _AROUND), 0.0)
     along = _ERROR * style / (squared + _FLAT**2) ** (0.5 * _POWER)
     error: Floats = np.hypot(along, np.where(seen, gaps, 0.0))
     return error

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from licp.coarsening import Coarsening, coarsen
 from licp.correspondence import Matches, State
+from licp.features import HeatCurvature
 from licp.geometry import vertex_normals
 from licp.landmarks import BoundLandmarks
 from licp.restshape import LocalSimilarities
@@ -31,6 +32,8 @@ _DENSEST, _SPARSEST = 0.2, 2.0
 # No level keeps vertices further apart than this on average, 10 mm of 400: noses and ears must keep
 # a shape.
 _WIDEST = 0.024
+# Accuracy of averages: flat places have a hundredth of the squared curvature of an ear.
+_FINE = 1e-3
 # Local similarities are of at least so many vertex spacings around their controls.
 _AROUND = 2.0
 # What a match weighs along the surface, in parts of its weight along the normal.  1 is friction:
@@ -250,6 +253,7 @@ class Pyramid:
             kept = Surface(surface.vertices[step.kept], step.faces)
             shapes.insert(0, (kept, traits.on(step)))
             self._steps.insert(0, step)
+        self._heat = HeatCurvature.on(shapes[0][0])
         self.levels: list[Level] = []
         known: LocalSimilarities | None = None
         for k, (surface, traits) in enumerate(shapes):
@@ -302,6 +306,21 @@ class Pyramid:
         for k in range(coarse, fine):
             X = self._steps[k].prolong(self.levels[k + 1].rest, X, self.levels[k].maps(X))
         return X
+
+    def spread(self, values: Floats, radius: float) -> Floats:
+        """Heat-smoothed values (n,) of the whole template.
+
+        On the coarsest level, which is fine enough for radii of a few of its spacings: fine ones
+        would need as many steps as there are edges in a radius.
+        """
+        area = self.finest.mass
+        total = values * area
+        for step in self._steps[::-1]:
+            total, area = step.gathered(total), step.gathered(area)
+        smooth = self._heat.spread(total / area, radius, _FINE)
+        for step in self._steps:
+            smooth = step.follow @ smooth
+        return smooth
 
     def bound(self, marks: BoundLandmarks | None, number: int) -> BoundLandmarks | None:
         """Landmarks of the whole template, hung on the vertices of a coarser level."""

@@ -268,7 +268,7 @@ class PreparedTemplate:
         around = np.clip(self._curvature.spread(close), 0.0, 1.0)
         trust = np.where(seen, 0.5 * (close + around), 0.5 * around)
         curvature = self.pyramid.finest.traits.features[:, -1], matches.curvature[:, -1]
-        error = scale * expected_errors(*curvature, seen, gap, self._areas, self._curvature)
+        error = scale * expected_errors(*curvature, seen, gap, self._areas, self.pyramid.spread)
 
         body_of = self._body_of
         here, n = body_of >= 0, len(body_of)
