@@ -221,6 +221,17 @@ def test_jobs_fail_where_no_worker_can_be_started(monkeypatch: pytest.MonkeyPatc
         assert workers.submit(abs, -4).result(30) == 4
 
 
+def test_a_worker_that_dies_as_it_is_given_a_job_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with WorkerPool(1) as workers:
+        pid = workers.submit(os.getpid).result()
+        os.kill(pid, signal.SIGKILL)
+        time.sleep(0.5)
+        # It seemed to live.
+        monkeypatch.setattr("licp.batch.pool._Worker.begin", lambda self: None)
+        assert isinstance(workers.submit(abs, -1).exception(30), BrokenProcessPool)
+        assert workers.submit(os.getpid).result(30) != pid
+
+
 class Late(Executor):
     """Ends each job for its hanging."""
 

@@ -215,20 +215,23 @@ class _Worker:
     def __init__(self) -> None:
         self._context = _Context()
         self._pool = ProcessPoolExecutor(1, mp_context=self._context, initializer=_serve)
-        self._ready: Future[Any] | None = None
 
     def begin(self) -> None:
         """Start the process unless it runs; BrokenProcessPool if it has died."""
-        self._ready = self._pool.submit(os.getpid)
+        self._ready: Future[Any] = self._pool.submit(os.getpid)
 
     def submit(self, call: Callable[[], Any]) -> Future[Any]:
-        """Have the process do this next."""
-        return self._pool.submit(call)
+        """Have the process do this next; if it has died just now, the future says so."""
+        try:
+            return self._pool.submit(call)
+        except BrokenProcessPool as error:
+            lost: Future[Any] = Future()
+            lost.set_exception(error)
+            return lost
 
     def when_started(self, call: Callable[[], Any]) -> None:
         """Do this now, or once the process that a job waits for is there."""
-        if self._ready is not None:
-            self._ready.add_done_callback(lambda _: call())
+        self._ready.add_done_callback(lambda _: call())
 
     def shutdown(self) -> None:
         """End the process after its job."""
