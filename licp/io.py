@@ -97,7 +97,7 @@ def as_mesh(obj: Any, what: str = "mesh") -> Mesh:
     )
 
 
-def save_mesh(path: str | os.PathLike[str], mesh: Mesh) -> Path:
+def save_mesh(path: str | os.PathLike[str], mesh: Any) -> Path:
     """Write a mesh; vertex i of the mesh is vertex i of the file.
 
     Each file is complete or not there: it is written under a temporary name and renamed.
@@ -115,7 +115,7 @@ def save_mesh(path: str | os.PathLike[str], mesh: Mesh) -> Path:
         ``.glb``
             Single precision triangles, texture embedded if it can be read. glTF has one uv for
             each vertex: copies of the vertices on seams follow the n vertices of the mesh.
-    mesh : Mesh
+    mesh : Mesh, or what :func:`as_mesh` takes
         What to write.
 
     Returns

@@ -13,6 +13,7 @@ from licp.cli.outputs import (
     REGIONS,
     check_outputs,
     chosen_schedule,
+    companions,
     draw,
     end,
     progress,
@@ -84,10 +85,10 @@ def morph(
     check_output(output)
     if picture is not None and picture.suffix.lower() != ".png":
         raise OutputError(f"{picture}: pictures are written as .png")
-    outputs, inputs = [output, report, picture], [template, scan, landmarks, regions]
-    check_outputs(outputs, inputs)
+    outputs = [output, report, picture]
+    check_outputs(outputs, [template, scan, landmarks, regions])
     model, target = load_mesh(template), load_mesh(scan)
-    check_outputs(outputs, inputs, [model, target])
+    check_outputs(outputs, companions(model, target))
     marks = None if landmarks is None else load_landmarks(landmarks, model)
     subsets = None if regions is None else Regions.load(regions, model)
     schedule = chosen_schedule(subsets, levels)

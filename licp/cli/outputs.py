@@ -28,6 +28,7 @@ __all__ = [
     "REGIONS",
     "check_outputs",
     "chosen_schedule",
+    "companions",
     "draw",
     "end",
     "progress",
@@ -72,15 +73,14 @@ def progress(quiet: bool) -> Iterator[Callable[[Iteration], None]]:
         yield show
 
 
-def check_outputs(
-    outputs: Sequence[Path | None], inputs: Sequence[Path | None], meshes: Sequence[Mesh] = ()
-) -> None:
-    """Say before long work what cannot be written, or would overwrite something needed.
+def companions(*meshes: Mesh) -> list[Path]:
+    """Files of materials and images that meshes were read with."""
+    return [p for mesh in meshes for p in (mesh.mtllib, mesh.texture) if isinstance(p, Path)]
 
-    What is needed are inputs, and the materials and images of meshes.
-    """
-    beside = [p for mesh in meshes for p in (mesh.mtllib, mesh.texture) if isinstance(p, Path)]
-    there = [p.resolve() for p in (*inputs, *beside) if p is not None]
+
+def check_outputs(outputs: Sequence[Path | None], inputs: Sequence[Path | None]) -> None:
+    """Say before long work what cannot be written, or would overwrite something needed."""
+    there = [p.resolve() for p in inputs if p is not None]
     for path in outputs:
         if path is None:
             continue
