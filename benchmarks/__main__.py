@@ -227,7 +227,7 @@ def robust(
     readme: bool,
     threads: int | None,
 ) -> None:
-    """Error against holes, noise, spikes, ears, open mouths, shoulders, bodies, start pose, unit.
+    """Error against holes, noise, spikes, ears, open mouths, bodies, faces alone, poses.
 
     Three heads of each set unless --heads says otherwise.
     """

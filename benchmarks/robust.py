@@ -85,6 +85,13 @@ def _hole(head: Head, radius: float, rng: Generator, plan: "Plan") -> Head:
     return cut(head, np.linalg.norm(head.scan_vertices - middle, axis=1) >= radius)
 
 
+def _face(head: Head, radius: float, rng: Generator, plan: "Plan") -> Head:
+    """Leave a ball round the tip of the nose, the foremost vertex of the upright template."""
+    tip = head.truth[np.argmax(head.vertices[:, 2])]
+    near = np.linalg.norm(head.scan_vertices - tip, axis=1) < radius
+    return cut(head, near) if radius else head
+
+
 def _noise(head: Head, deviation: float, rng: Generator, plan: "Plan") -> Head:
     noise = rng.normal(size=head.scan_vertices.shape)
     return replace(head, scan_vertices=head.scan_vertices + deviation * noise)
@@ -174,6 +181,7 @@ FACTORS = (
     Factor("open mouth", "jaw, 0: as it is", (0, 0.3, 0.6, 0.8, 1), _mouth, made_up=True),
     Factor("shoulders", "0: none, 1: scanned too", (0, 1), _shoulders, made_up=True),
     Factor("body", "1: trunk, 2: and arms, 3: and legs", (0, 1, 2, 3), _body),
+    Factor("face alone", "radius (mm)", (0, 130, 110, 90, 70), _face, cuts=True),
 )
 
 

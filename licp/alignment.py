@@ -1,5 +1,7 @@
 """Pose: the similarity that brings a template to a scan, from anywhere or from landmarks."""
 
+from collections.abc import Iterable, Iterator, Sequence
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -36,17 +38,19 @@ _CLEAR = 1.15
 # more than one, and its radius tells nothing: whole heads have 0.4 to 0.7, front halves 0.8 to 1.1.
 # Where nothing stands out, busts begin a little earlier.
 _POOR, _UNCLEAR = 1.1, 0.95
-# Of a part, the template is tried at these sizes in that radius, each held within a ninth, and as
-# many poses of each go on.  Left free it shrinks into a part.  A part it is if one leaves no more
-# than this, and less than before by as much (parts of heads: 0.07 and more; bodies: at most 0.01;
-# a floor under a body is explained better, but badly).
-_LARGER, _HELD, _PER_SIZE = (1.25, 1.5, 1.8, 2.15), (0.9, 1.12), 2
-_A_PART, _GAIN = 1.3, 0.05
+# Of a part, pieces of the template are tried at these sizes of it in that radius, each held within
+# a ninth.  A piece it is if one pose stands out and leaves no more than this, and less than before
+# by as much.  Faces cut to 70 to 130 mm round the nose leave 0.33 to 1.05, bodies and busts 1.03 and
+# more, and there hardly any pose stands out.
+_LARGER, _HELD = (1.25, 1.5, 1.8, 2.15, 2.6), (0.9, 1.12)
+_A_PIECE, _GAIN = 1.05, 0.05
 # Of a body, the template is tried round the ends at these sizes in the radius of the scan, each
 # held within a fifth, until a pose is sure.  On 200 made-up bodies with heads of seven kinds the
 # right one left 0.5 to 1.08, before a wall 1.15, and wrong ones always more than it.
 _SMALLER, _HELD_SMALLER = (0.65, 0.48, 0.36, 0.26, 0.195, 0.145), (0.84, 1.19)
 _SURE, _FOUND = 0.9, 1.2
+# How many of either go on.
+_COMPETE = 4
 # A pose that shrinks to a point, or swallows everything, has lost the other shape.
 _FREE = (0.4, 2.5)
 _DIRECTIONS, _ROLLS = 48, 10
@@ -88,8 +92,8 @@ def align_globally(
 
     Multi-start ICP, our own: poses all over SO(3) are refined together by robust two-way ICP in
     (position, normal, curvature) space, coarse to fine, and only the best go on to the next level.
-    Where a scan is explained badly, it may be a part of a head, for which larger templates are
-    tried, or a bust or a body, whose ends are searched for a head.
+    Where a scan is explained badly, it may be a part of a head, for which pieces of the template
+    are tried at several sizes, or a bust or a body, whose ends are searched for a head.
 
     Parameters
     ----------
@@ -112,50 +116,60 @@ def align_globally(
     stands_out = len(found) == 1
     if not stands_out:
         found, cost = _descend(_THOROUGH, template, scan, unit, scales, crew)
-    if with_scale and cost > _POOR:
-        larger, least = _larger(template, scan, crew)
-        found = found + larger
-        if least < min(_A_PART, cost - _GAIN):
-            return found
-    if cost > (_POOR if stands_out else _UNCLEAR):
-        held = _HELD_SMALLER if with_scale else scales
-        sizes = _SMALLER if with_scale else (template.radius / scan.radius,)
-        there, least = _at_ends(template, scan, sizes, held, crew)
-        if least < min(_FOUND, cost):
+    known: tuple[Sequence[float], tuple[float, float]] = ((template.radius / scan.radius,), scales)
+    if cost > _POOR:
+        sizes, held = (_LARGER, _HELD) if with_scale else known
+        trials = _trials(_pieces(template, scan, sizes), held, 0.0, crew)
+        there, sure = _told(trials, _A_PIECE, cost - _GAIN)
+        if sure:
             return there
+        found = found + there
+    if cost > (_POOR if stands_out else _UNCLEAR):
+        sizes, held = (_SMALLER, _HELD_SMALLER) if with_scale else known
+        trials = _trials(_ends(template, scan, sizes), held, _SURE, crew)
+        there, sure = _told(trials, _FOUND, cost)
+        found = there if sure else found + there
     return found
 
 
-def _larger(template: Cloud, scan: Cloud, crew: Crew) -> tuple[list[Similarity], float]:
-    """Poses of a template that is larger than the scan, and the least cost of all."""
-    poses: list[Similarity] = []
-    least = np.inf
-    for size in _LARGER:
+def _pieces(template: Cloud, scan: Cloud, sizes: Sequence[float]) -> Iterator[tuple[Cloud, Cloud]]:
+    """Pieces of the template as large as the scan, at several sizes of it, with the scan."""
+    for size in sizes:
         part = scan.sized(size)
-        found, cost = _descend(_QUICK, template, part, part.radius, _HELD, crew)
-        poses += found[:_PER_SIZE]
-        least = min(least, cost)
-    return poses, least
+        share = scan.area / template.area * (template.radius / part.radius) ** 2
+        for piece in template.pieces(share):
+            yield piece, part
 
 
-def _at_ends(
-    template: Cloud,
-    scan: Cloud,
-    sizes: tuple[float, ...],
-    held: tuple[float, float],
-    crew: Crew,
-) -> tuple[list[Similarity], float]:
-    """The pose that stands out most on what lies round an end of the scan, if any, and its cost."""
-    best: list[Similarity] = []
-    least = np.inf
+def _ends(template: Cloud, scan: Cloud, sizes: Sequence[float]) -> Iterator[tuple[Cloud, Cloud]]:
+    """The template, at several sizes, with what lies round the ends of the scan."""
     for size in sizes:
         for part in scan.parts(size):
-            found, cost = _descend(_QUICK, template, part, part.radius, held, crew)
-            if len(found) == 1 and cost < least:
-                best, least = found, cost
-            if least < _SURE:
-                return best, least
-    return best, least
+            yield template, part
+
+
+def _trials(
+    pairs: Iterable[tuple[Cloud, Cloud]], held: tuple[float, float], enough: float, crew: Crew
+) -> list[tuple[float, list[Similarity]]]:
+    """Costs and poses of pairs, best first, up to the first pose that stands out and is enough."""
+    trials: list[tuple[float, list[Similarity]]] = []
+    for template, scan in pairs:
+        found, cost = _descend(_QUICK, template, scan, scan.radius, held, crew)
+        trials.append((cost, found))
+        if len(found) == 1 and cost < enough:
+            break
+    return sorted(trials, key=itemgetter(0))
+
+
+def _told(
+    trials: list[tuple[float, list[Similarity]]], enough: float, before: float
+) -> tuple[list[Similarity], bool]:
+    """The best poses that stand out, and True; else some that have to compete with those before."""
+    better = [(cost, poses) for cost, poses in trials if cost < before]
+    clear = [(cost, poses[0]) for cost, poses in better if len(poses) == 1]
+    if clear and clear[0][0] < enough:
+        return [pose for cost, pose in clear[:_COMPETE] if cost < _CLEAR * clear[0][0]], True
+    return [pose for _, poses in better[:_COMPETE] for pose in poses], False
 
 
 def _descend(
@@ -449,7 +463,10 @@ def agreement(
     usable: NDArray[np.bool_] | None = None,
     crew: Crew = ALONE,
 ) -> float:
-    """How well template and scan explain each other where they are, 0 to 2.
+    """How well template or scan are explained by the other where they are, 0 to 1.
+
+    Our own: one less the product of what both lack.  A head on a body leaves much of the scan
+    alone, a face alone much of the template, but never both.
 
     Parameters
     ----------
@@ -466,4 +483,5 @@ def agreement(
     some = even_subset(target.points, counts, len(looks.points))
     forth, at = tree.nearest(looks, *_LIKENESS, crew)
     back = FeatureTree(looks).nearest(target.some(some), *_LIKENESS, crew)[0]
-    return float((counts[at] * _belief(forth, _LIKE)).mean() + _belief(back, _LIKE).mean())
+    shown, known = (counts[at] * _belief(forth, _LIKE)).mean(), _belief(back, _LIKE).mean()
+    return float(1.0 - (1.0 - shown) * (1.0 - known))

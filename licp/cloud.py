@@ -29,6 +29,11 @@ _CURVATURE_WEIGHT = 1.0
 # size a crown has -0.09 and less (curvature, see licp.features), a floor or a wall 0.
 _ENDS, _ACROSS, _ALL, _ROUND = 6, 2.9, 0.9, -0.05
 
+# A piece of a head that can be placed shows what is curved, at the middle one of the scales: so
+# many places are looked at, and so many pieces taken whose middles are this far apart, of their
+# reach.
+_PLAIN, _PLACES, _PIECES, _ASIDE = 1, 64, 3, 0.8
+
 
 @dataclass(frozen=True, eq=False)
 class Cloud:
@@ -72,6 +77,11 @@ class Cloud:
         """Where they are, (k, 3)."""
         return self.surface.vertices[self.chosen]
 
+    @property
+    def area(self) -> float:
+        """Of the surface."""
+        return float(self.surface.vertex_areas.sum())
+
     def sized(self, factor: float) -> "Cloud":
         """The same, looked at as a part of a shape so many times as large."""
         radius = factor * self.radius
@@ -82,16 +92,27 @@ class Cloud:
         """What lies round each round end, as a sample of a shape so many times as large."""
         surface, radius = self.surface, size * self.radius
         features = _curvature(surface, radius)
-        whole = surface.vertex_areas.sum()
         ends = self.points[features[self.chosen, -1] < _ROUND]
         for end in ends[_far_apart(ends, self.centre, min(_ENDS, len(ends)))]:
-            apart = np.linalg.norm(surface.vertices - end, axis=1)
-            area = surface.vertex_areas * (apart < _ACROSS * radius)
-            if area.sum() > _ALL * whole:
-                continue
-            centre = area @ surface.vertices / area.sum()
-            chosen = _sample(surface, area, count)
-            yield Cloud(surface, chosen, features[chosen], centre, radius)
+            area = _round(surface, end, _ACROSS * radius)
+            if area.sum() <= _ALL * self.area:
+                yield _part(surface, area, features, radius, count)
+
+    def pieces(self, share: float, count: int = 600) -> Iterator["Cloud"]:
+        """What lies round its most curved places, of that share of its area, as parts of it."""
+        if share > _ALL:
+            return
+        features = _curvature(self.surface, self.radius)
+        # Each point stands for as much area.
+        points, curved = self.points, np.abs(self.features[:, _PLAIN])
+        apart = np.linalg.norm(points[:_PLACES, None] - points, axis=2)
+        last = min(int(share * len(points)), len(points) - 1)
+        reach = np.partition(apart, last, axis=1)[:, last]
+        bent = (apart <= reach[:, None]) @ curved
+        near = apart[:, : len(apart)] <= _ASIDE * reach[:, None]
+        for place in _one_by_one(bent, near, _PIECES):
+            area = _round(self.surface, points[place], reach[place])
+            yield _part(self.surface, area, features, self.radius, count)
 
     def scaled(self, factor: float) -> "Cloud":
         """The same shape in another unit."""
@@ -121,6 +142,30 @@ def _sample(surface: Surface, area: Floats, count: int) -> Ints:
     for bit in range(max(len(chosen) - 1, 1).bit_length()):
         reversed_bits += ((k >> bit) & 1) * 0.5 ** (bit + 1)
     return chosen[np.argsort(reversed_bits, kind="stable")]
+
+
+def _round(surface: Surface, middle: Floats, reach: float) -> Floats:
+    """Area of each vertex that is so near to a place, else 0."""
+    near = np.linalg.norm(surface.vertices - middle, axis=1) <= reach
+    area: Floats = surface.vertex_areas * near
+    return area
+
+
+def _part(surface: Surface, area: Floats, features: Floats, radius: float, count: int) -> Cloud:
+    """What carries area, as a sample of a shape of that radius with these features (n, f)."""
+    centre = area @ surface.vertices / area.sum()
+    chosen = _sample(surface, area, count)
+    return Cloud(surface, chosen, features[chosen], centre, radius)
+
+
+def _one_by_one(merit: Floats, near: NDArray[np.bool_], count: int) -> list[int]:
+    """The best, then the best of those that are near none of them."""
+    found: list[int] = []
+    merit = merit.copy()
+    while len(found) < count and merit.max(initial=-np.inf) > -np.inf:
+        found.append(int(np.argmax(merit)))
+        merit[near[found[-1]]] = -np.inf
+    return found
 
 
 def _far_apart(points: Floats, centre: Floats, count: int) -> list[int]:

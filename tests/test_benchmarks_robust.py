@@ -55,6 +55,15 @@ def test_holes_are_as_large_as_said_and_grow(head: Head) -> None:
     assert lost[0] < lost[1]
 
 
+def test_of_a_face_alone_a_ball_is_left(head: Head) -> None:
+    face = spoilt(head, "face alone", 70).scan_vertices
+    nose = head.truth[head.vertices[:, 2].argmax()]
+    assert 65 < np.linalg.norm(face - nose, axis=1).max() < 70
+    assert {tuple(v) for v in face} < {tuple(v) for v in head.scan_vertices}
+    smile = made_up_template(PLAN.resolution).landmarks[48]  # a corner of the mouth
+    assert KDTree(face).query(head.truth[smile])[0] < 10
+
+
 def test_noise_and_spikes_are_as_large_as_said(head: Head) -> None:
     off = spoilt(head, "noise", 2.0).scan_vertices - head.scan_vertices
     assert off.std() == pytest.approx(2.0, rel=0.05)
