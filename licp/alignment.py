@@ -40,8 +40,8 @@ _CLEAR = 1.15
 _POOR, _UNCLEAR = 1.1, 0.95
 # Of a part, pieces of the template are tried at these sizes of it in that radius, each held within
 # a ninth.  A piece it is if one pose stands out and leaves no more than this, and less than before
-# by as much.  Faces cut to 70 to 130 mm round the nose leave 0.33 to 1.05, bodies and busts 1.03 and
-# more, and there hardly any pose stands out.
+# by as much.  Faces cut to 70 to 130 mm round the nose leave 0.33 to 1.05, bodies and busts 1.03
+# and more, and there hardly any pose stands out.
 _LARGER, _HELD = (1.25, 1.5, 1.8, 2.15, 2.6), (0.9, 1.12)
 _A_PIECE, _GAIN = 1.05, 0.05
 # Of a body, the template is tried round the ends at these sizes in the radius of the scan, each
