@@ -51,7 +51,7 @@ class State(IntEnum):
 
     MATCHED = 0
     BORDER = 1
-    """Its match lies on the border of the scan or of a hole."""
+    """Its match lies on the border of the scan or of a hole, or it lies beyond that."""
     NORMAL = 2
     """The surfaces face different ways."""
     DISTANCE = 3
@@ -256,6 +256,7 @@ class StageMatcher:
         points, facing, on_border, ignored = ends
         gates = stage.distance_gate, stage.normal_gate, _INSIDE
         state = _states(vertices, normals, points, facing, on_border, traits.reach, *gates)
+        state[traits.beyond] = State.BORDER
         state[ignored] = State.MASKED
         state[nowhere] = State.REGION
         return Matches(points, facing, state, scan.looks.curvature[near])

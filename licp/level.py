@@ -267,10 +267,9 @@ class Pyramid:
             self.levels.append(Level(surface, traits, local, backend))
             known = self.levels[-1].local
 
-    def trusting(self, factor: Floats) -> "Pyramid":
-        """The same pyramid with the trust in the match of each vertex times a factor (n,)."""
+    def with_traits(self, traits: Traits) -> "Pyramid":
+        """The same pyramid with other trust in matches, all that is prepared shared."""
         other = copy(self)
-        traits = self.finest.traits.trusting(factor)
         other.levels = [self.finest.with_traits(traits)]
         for level, step in zip(self.levels[-2::-1], self._steps[::-1], strict=True):
             traits = traits.on(step)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from licp.bending import Bent, bend, bend_roughly, straightened, told_places
+from licp.bending import Bent, bend, bend_roughly, near_matches, straightened, told_places
 from licp.correspondence import Matcher
 from licp.doubting import bend_doubting
 from licp.errors import InputError
@@ -367,6 +367,8 @@ class Morpher:
             level = template.pyramid.levels[rough.number]
             pose, matcher = straightened(pose, matcher, level, rough, rigid)
         encounter = met(places)
+        if rough is not None:
+            encounter = encounter.showing(near_matches(template, rough))
         watching = None if callback is None else _watching(callback, pose)
         bent = bend(encounter, stages, watch=watching)
         return pose, *bend_doubting(bent, encounter, stages)

@@ -154,6 +154,7 @@ class PreparedTemplate:
             np.ones(len(trust)) if bending is None else bending[source],
             np.where(shown()[of_body] < _HIDDEN, _HIDDEN_REACH, np.inf),
             free,
+            np.zeros(len(free), bool),
             None if labels is None else labels[source],
             surface.normals,
             curvature,
@@ -179,8 +180,15 @@ class PreparedTemplate:
 
         Everything that takes time is shared.
         """
+        return self._with(self.pyramid.finest.traits.trusting(factor))
+
+    def showing(self, near: Bools) -> "PreparedTemplate":
+        """The same where only these vertices of the body (m,) do not lie beyond the scan's rim."""
+        return self._with(self.pyramid.finest.traits.showing(near))
+
+    def _with(self, traits: Traits) -> "PreparedTemplate":
         other = copy(self)
-        other.pyramid = self.pyramid.trusting(factor)
+        other.pyramid = self.pyramid.with_traits(traits)
         return other
 
     def on_body(self, values: Floats) -> Floats:

@@ -29,6 +29,8 @@ class Traits:
         Longest residual.
     free : (n,) bool
         Whether it may match.
+    beyond : (n,) bool
+        Whether it lies beyond the rim of the scan, and so must not match.
     labels : (n,) int64 or None
     normals : (n, 3) float64
         Of the whole template, undeformed.
@@ -42,6 +44,7 @@ class Traits:
     bending: Floats
     reach: Floats
     free: Bools
+    beyond: Bools
     labels: Ints | None
     normals: Floats
     features: Floats
@@ -51,15 +54,20 @@ class Traits:
         """With the trust in each match times a factor (n,); what is not trusted is not free."""
         return replace(self, trust=self.trust * factor, free=self.free & (factor > 0))
 
+    def showing(self, near: Bools) -> "Traits":
+        """Where only these (n,) do not lie beyond the rim of the scan."""
+        return replace(self, beyond=~near)
+
     def on(self, coarse: Coarsening) -> "Traits":
         """Those of the kept vertices, which speak for their cells."""
-        kept = coarse.kept
+        kept, pulls = coarse.kept, self.free & ~self.beyond
         count = coarse.gathered(np.ones(len(self.trust)))
         return Traits(
-            coarse.gathered(np.where(self.free, self.trust, 0.0)),
+            coarse.gathered(np.where(pulls, self.trust, 0.0)),
             coarse.gathered(self.bending) / count,
             self.reach[kept],
             coarse.gathered(self.free.astype(np.float64)) > 0,
+            coarse.gathered((~self.beyond).astype(np.float64)) == 0,
             None if self.labels is None else self.labels[kept],
             self.normals[kept],
             self.features[kept],

@@ -75,7 +75,7 @@ def test_vertices_of_a_coarser_level_are_those_of_the_whole_template() -> None:
     V, F = ball(5)
     V = V / np.sqrt(4 * np.pi)
     one = np.ones(len(V))
-    traits = Traits(one, one, one, one > 0, None, V, V)
+    traits = Traits(one, one, one, one > 0, one < 0, None, V, V)
     pyramid = Pyramid(Surface(V, F), traits, 0, 0.05, None, 0.08, 0.001)
     assert pyramid.last > 0
     for number, level in enumerate(pyramid.levels):

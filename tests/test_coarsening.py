@@ -61,7 +61,7 @@ def test_coarse_levels_are_dense_where_the_template_is() -> None:
     V = V + np.array([0.0, 0.0, 0.6])  # crowds the vertices of a sphere round its top
     V /= np.linalg.norm(V, axis=1, keepdims=True) * np.sqrt(4 * np.pi)
     one = np.ones(len(V))
-    traits = Traits(one, one, one, one > 0, None, vertex_normals(V, F), V)
+    traits = Traits(one, one, one, one > 0, one < 0, None, vertex_normals(V, F), V)
     coarse, fine = Pyramid(Surface(V, F), traits, 60, 0.05, None, 0.08, 0.001).levels
     above = [np.count_nonzero(level.rest[:, 2] > 0) / len(level.rest) for level in (coarse, fine)]
     assert above[1] > 0.75 and abs(above[0] - above[1]) < 0.1
@@ -94,7 +94,7 @@ def test_a_pyramid_ends_with_the_template_and_hands_shapes_down() -> None:
     V, F = potato(5)
     V = V / np.sqrt(face_normals_areas(V, F)[1].sum())
     one = np.ones(len(V))
-    traits = Traits(one, one, one, one > 0, None, vertex_normals(V, F), V)
+    traits = Traits(one, one, one, one > 0, one < 0, None, vertex_normals(V, F), V)
     pyramid = Pyramid(Surface(V, F), traits, 60, 0.05, None, 0.08, 0.001)
     sizes = [len(level.rest) for level in pyramid.levels]
     assert sizes == sorted(sizes) and sizes[-1] == len(V) and len(sizes) == 2
@@ -113,10 +113,24 @@ def test_a_pyramid_ends_with_the_template_and_hands_shapes_down() -> None:
     assert np.abs(turned - pyramid.levels[0].traits.normals @ R.T).max() < 0.02
 
 
+def test_cells_lie_beyond_the_rim_only_if_all_of_them_does() -> None:
+    V, F = potato(5)
+    one = np.ones(len(V))
+    traits = Traits(one, one, one, one > 0, one < 0, None, vertex_normals(V, F), V)
+    coarse = coarsen(V, F, 0.12)
+    near = V[:, 2] < 0.1
+    told = traits.showing(near).on(coarse)
+    shown = np.bincount(coarse.cell, near, len(coarse.kept))
+    assert np.array_equal(told.beyond, shown == 0) and 0 < told.beyond.mean() < 1
+    # What lies beyond has no say in a cell that is cut by the rim.
+    assert np.allclose(told.trust, coarse.gathered(near.astype(float)))
+    assert told.free.all() and not traits.on(coarse).beyond.any()
+
+
 def test_local_similarities_reach_neighbours_on_coarse_templates() -> None:
     V, F = potato()
     one = np.ones(len(V))
-    traits = Traits(one, one, one, one > 0, None, vertex_normals(V, F), V)
+    traits = Traits(one, one, one, one > 0, one < 0, None, vertex_normals(V, F), V)
     # The radius is less than the distance of any two.
     level = Pyramid(Surface(V, F), traits, 150, 0.02, None, 1e-3, 1e-3).finest
     assert np.allclose(level.maps(2.0 * V), 2.0 * np.eye(3), atol=1e-9)

@@ -25,7 +25,7 @@ def traits(
 ) -> Traits:
     n = len(features)
     one = np.ones(n)
-    return Traits(one, one, reach * one, one > 0, labels, np.zeros((n, 3)), features)
+    return Traits(one, one, reach * one, one > 0, one < 0, labels, np.zeros((n, 3)), features)
 
 
 def matcher(mesh: Arrays, **options: object) -> Matcher:
@@ -64,6 +64,14 @@ def test_feet_are_the_closest_points_of_triangles() -> None:
     # The nearest vertex is nearly always a corner of the closest triangle.
     assert (reached >= distance - 1e-12).all()
     assert (reached < distance + 1e-9).mean() > 0.95
+
+
+def test_what_lies_beyond_the_rim_does_not_match() -> None:
+    W, G = ball(5)
+    top = V[:, 2] > 0.5
+    found = matcher((1.1 * W, G)).at(STAGE).match(V, V, traits().showing(~top))
+    assert (found.state[top] == State.BORDER).all()
+    assert (found.state[~top] == State.MATCHED).all()
 
 
 def test_what_ends_on_the_border_is_gated() -> None:

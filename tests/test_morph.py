@@ -34,6 +34,9 @@ from heads import template as head
 from scipy.spatial import KDTree
 from threadpoolctl import threadpool_info
 
+import licp
+from benchmarks.heads import find_sets
+from benchmarks.robust import cut
 from data_fixtures.head import template as made_up_template
 from licp import (
     Iteration,
@@ -238,6 +241,29 @@ def test_a_head_is_found_and_met_without_any_help() -> None:
     assert fit.quality.template_to_scan.median < 0.1
     assert fit.quality.flipped_faces == 0
     assert fit.matched > 0.85 and fit.quality.template_seen > 0.85
+
+
+def test_what_lies_beyond_the_rim_does_not_creep_over_it(
+    shared_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a face: the other half must not be drawn round it."""
+    whole = find_sets(("ict",), shared_data, None, 1)[0].head(0)
+    upright = whole.pose.inverse().apply(whole.scan_vertices)
+    cheek = whole.vertices[whole.vertices[:, 2].argmax()] + (50, 0, -40)
+    side = cut(whole, np.linalg.norm(upright - cheek, axis=1) < 100)
+    template = Morpher((whole.vertices, whole.faces))
+
+    def off(fit: MorphResult) -> float:
+        lost = ~side.covered
+        return float(np.linalg.norm(fit.vertices - whole.truth, axis=1)[lost].mean())
+
+    fit = template.morph((side.scan_vertices, side.scan_faces))
+    monkeypatch.setattr(licp.bending, "_NEAR", 10.0)
+    crept = template.morph((side.scan_vertices, side.scan_faces))
+    assert off(fit) < 0.8 * off(crept)
+    assert fit.quality.flipped_faces == 0
+    beyond = KDTree(side.scan_vertices).query(whole.truth)[0] > 40
+    assert (fit.state[beyond] == State.MATCHED).mean() < 0.05
 
 
 @pytest.mark.parametrize("name", ["scanlike_ict/scan_004.ply", "scanlike_mh/scan_002.ply"])
