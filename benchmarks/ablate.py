@@ -168,6 +168,10 @@ VARIANTS = (
     Variant("border gate", "matches on the border pull", replaced=_BORDER),
     Variant("gate beyond the rim", "matches beyond it pull", replaced=_RIM),
     Variant("both gates at borders", "both pull", replaced=_BORDER | _RIM),
+    Variant(
+        "what the first bending found beyond the rim", "may match later",
+        replaced=_constant("licp.bending._NEAR", np.inf),
+    ),
     Variant("normal gate", "`normal_gate=-1`", _each(normal_gate=-1.0)),
     Variant("distance gate", "`distance_gate=1000`", _each(distance_gate=1000.0)),
     Variant(
