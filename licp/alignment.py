@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from licp.cloud import Cloud
+from licp.cloud import Cloud, best_apart
 from licp.errors import InputError
 from licp.feature_tree import FeatureTree, Looks
 from licp.similarity import Similarity, fit_similarity, similarities_of_moments
@@ -333,16 +333,7 @@ def _distinct(cost: Floats, R: Floats, count: int, apart: float = _ALIKE) -> lis
     """Indices of the best poses, no two of them alike."""
     # |R - Q|^2 = 6 - 2 trace(R' Q) for rotations.
     flat = R.reshape(-1, 9)
-    unlike = 6.0 - 2.0 * (flat @ flat.T) > apart**2
-    open_ = np.ones(len(R), bool)
-    kept: list[int] = []
-    for i in np.argsort(cost, kind="stable"):
-        if open_[i]:
-            kept.append(int(i))
-            open_ &= unlike[i]
-            if len(kept) == count:
-                break
-    return kept
+    return best_apart(cost, 6.0 - 2.0 * (flat @ flat.T) <= apart**2, count)
 
 
 @njit(cache=True, nogil=True)

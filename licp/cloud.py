@@ -10,7 +10,7 @@ from licp.features import HeatCurvature
 from licp.similarity import Similarity
 from licp.surface import Surface, even_subset
 
-__all__ = ["Cloud"]
+__all__ = ["Cloud", "best_apart"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -45,8 +45,8 @@ class Cloud:
         What it is a sample of.
     chosen : (k,) int64
         Which of its vertices.
-    features : (k, f) float64
-        Curvature at scales relative to the radius.
+    curvature : (n, f) float64
+        Of all vertices of the surface, at scales relative to the radius.
     centre : (3,) float64
         Area-weighted mean.
     radius : float
@@ -55,7 +55,7 @@ class Cloud:
 
     surface: Surface
     chosen: Ints
-    features: Floats
+    curvature: Floats
     centre: Floats
     radius: float
 
@@ -69,13 +69,17 @@ class Cloud:
         centre = area @ surface.vertices / area.sum()
         radius = np.sqrt(area @ ((surface.vertices - centre) ** 2).sum(1) / area.sum())
         chosen = _sample(surface, area, count)
-        features = _curvature(surface, radius)[chosen]
-        return cls(surface, chosen, features, centre, float(radius))
+        return cls(surface, chosen, _curvature(surface, radius), centre, float(radius))
 
     @property
     def points(self) -> Floats:
         """Where they are, (k, 3)."""
         return self.surface.vertices[self.chosen]
+
+    @property
+    def features(self) -> Floats:
+        """How they are curved, (k, f)."""
+        return self.curvature[self.chosen]
 
     @property
     def area(self) -> float:
@@ -85,24 +89,21 @@ class Cloud:
     def sized(self, factor: float) -> "Cloud":
         """The same, looked at as a part of a shape so many times as large."""
         radius = factor * self.radius
-        features = _curvature(self.surface, radius)[self.chosen]
-        return replace(self, features=features, radius=radius)
+        return replace(self, curvature=_curvature(self.surface, radius), radius=radius)
 
     def parts(self, size: float, count: int = 600) -> Iterator["Cloud"]:
         """What lies round each round end, as a sample of a shape so many times as large."""
-        surface, radius = self.surface, size * self.radius
-        features = _curvature(surface, radius)
-        ends = self.points[features[self.chosen, -1] < _ROUND]
+        seen = self.sized(size)
+        ends = self.points[seen.features[:, -1] < _ROUND]
         for end in ends[_far_apart(ends, self.centre, min(_ENDS, len(ends)))]:
-            area = _round(surface, end, _ACROSS * radius)
+            area = seen._round(end, _ACROSS * seen.radius)
             if area.sum() <= _ALL * self.area:
-                yield _part(surface, area, features, radius, count)
+                yield seen._part(area, count)
 
     def pieces(self, share: float, count: int = 600) -> Iterator["Cloud"]:
         """What lies round its most curved places, of that share of its area, as parts of it."""
         if share > _ALL:
             return
-        features = _curvature(self.surface, self.radius)
         # Each point stands for as much area.
         points, curved = self.points, np.abs(self.features[:, _PLAIN])
         apart = np.linalg.norm(points[:_PLACES, None] - points, axis=2)
@@ -110,9 +111,19 @@ class Cloud:
         reach = np.partition(apart, last, axis=1)[:, last]
         bent = (apart <= reach[:, None]) @ curved
         near = apart[:, : len(apart)] <= _ASIDE * reach[:, None]
-        for place in _one_by_one(bent, near, _PIECES):
-            area = _round(self.surface, points[place], reach[place])
-            yield _part(self.surface, area, features, self.radius, count)
+        for place in best_apart(-bent, near, _PIECES):
+            yield self._part(self._round(points[place], reach[place]), count)
+
+    def _round(self, middle: Floats, reach: float) -> Floats:
+        """Area of each vertex of the surface that is so near to a place, else 0."""
+        near = np.linalg.norm(self.surface.vertices - middle, axis=1) <= reach
+        area: Floats = self.surface.vertex_areas * near
+        return area
+
+    def _part(self, area: Floats, count: int) -> "Cloud":
+        """What carries area, looked at as a part of the shape."""
+        centre = area @ self.surface.vertices / area.sum()
+        return replace(self, chosen=_sample(self.surface, area, count), centre=centre)
 
     def scaled(self, factor: float) -> "Cloud":
         """The same shape in another unit."""
@@ -144,28 +155,27 @@ def _sample(surface: Surface, area: Floats, count: int) -> Ints:
     return chosen[np.argsort(reversed_bits, kind="stable")]
 
 
-def _round(surface: Surface, middle: Floats, reach: float) -> Floats:
-    """Area of each vertex that is so near to a place, else 0."""
-    near = np.linalg.norm(surface.vertices - middle, axis=1) <= reach
-    area: Floats = surface.vertex_areas * near
-    return area
+def best_apart(cost: Floats, near: NDArray[np.bool_], count: int) -> list[int]:
+    """The cheapest, then the cheapest of what is near none of those before.
 
-
-def _part(surface: Surface, area: Floats, features: Floats, radius: float, count: int) -> Cloud:
-    """What carries area, as a sample of a shape of that radius with these features (n, f)."""
-    centre = area @ surface.vertices / area.sum()
-    chosen = _sample(surface, area, count)
-    return Cloud(surface, chosen, features[chosen], centre, radius)
-
-
-def _one_by_one(merit: Floats, near: NDArray[np.bool_], count: int) -> list[int]:
-    """The best, then the best of those that are near none of them."""
-    found: list[int] = []
-    merit = merit.copy()
-    while len(found) < count and merit.max(initial=-np.inf) > -np.inf:
-        found.append(int(np.argmax(merit)))
-        merit[near[found[-1]]] = -np.inf
-    return found
+    Parameters
+    ----------
+    cost : (n,) float64
+        Of each.
+    near : (n, n) bool
+        Which are near each other.
+    count : int
+        How many at most.
+    """
+    open_ = np.ones(len(cost), bool)
+    kept: list[int] = []
+    for i in np.argsort(cost, kind="stable"):
+        if open_[i]:
+            kept.append(int(i))
+            open_ &= ~near[i]
+            if len(kept) == count:
+                break
+    return kept
 
 
 def _far_apart(points: Floats, centre: Floats, count: int) -> list[int]:

@@ -91,10 +91,6 @@ class Encounter:
         """The same with the trust in the match of each vertex of the body times a factor (m,)."""
         return replace(self, template=self.template.trusting(factor))
 
-    def showing(self, near: Bools) -> "Encounter":
-        """The same where only these vertices of the body (m,) do not lie beyond the scan's rim."""
-        return replace(self, template=self.template.showing(near))
-
 
 @dataclass(frozen=True, eq=False)
 class Shape:

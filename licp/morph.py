@@ -366,9 +366,8 @@ class Morpher:
         if rough is not None:
             level = template.pyramid.levels[rough.number]
             pose, matcher = straightened(pose, matcher, level, rough, rigid)
+            template = template.showing(near_matches(template, rough))
         encounter = met(places)
-        if rough is not None:
-            encounter = encounter.showing(near_matches(template, rough))
         watching = None if callback is None else _watching(callback, pose)
         bent = bend(encounter, stages, watch=watching)
         return pose, *bend_doubting(bent, encounter, stages)
