@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import licp
-from licp.io import write_file
+from licp.files import write_file
 from licp.render import Frame, draw
 from licp.solver import backends
 

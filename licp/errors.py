@@ -5,6 +5,10 @@ Every class derives from :class:`LicpError`; those that report a bad argument ar
 callers may catch either.
 """
 
+from typing import Any
+
+import numpy as np
+
 __all__ = [
     "DatasetError",
     "DatasetWarning",
@@ -16,6 +20,7 @@ __all__ = [
     "OutputError",
     "OverlapError",
     "SolverError",
+    "described",
 ]
 
 
@@ -57,3 +62,12 @@ class OverlapError(LicpError, ValueError):
 
 class SolverError(LicpError, RuntimeError):
     """A linear system could not be solved (not symmetric positive definite)."""
+
+
+def described(obj: Any) -> str:
+    """What messages call an argument of the wrong kind."""
+    if isinstance(obj, np.ndarray):
+        return f"an array of shape {obj.shape}"
+    if isinstance(obj, (tuple, list)):
+        return f"a {type(obj).__name__} of length {len(obj)}"
+    return f"{type(obj).__module__}.{type(obj).__qualname__}"

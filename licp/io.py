@@ -1,19 +1,17 @@
 """Load and save meshes: OBJ, PLY and GLB, keeping vertex order, uv, materials and colours."""
 
 import os
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from licp.errors import LicpError, MeshError, MeshFileError, OutputError
+from licp.errors import LicpError, MeshError, MeshFileError, OutputError, described
+from licp.files import as_path, check_place, write_file
 from licp.mesh import Mesh
 from licp.obj import decode_obj, encode_obj
 from licp.ply import decode_ply, encode_ply
 
-__all__ = ["as_mesh", "as_path", "check_output", "load_mesh", "save_mesh", "write_file"]
+__all__ = ["as_mesh", "check_output", "load_mesh", "save_mesh"]
 
 # What may hold several files, of which trimesh reads one in its own order of vertices.
 _PACKED = (".7z", ".bz2", ".gz", ".tar", ".tgz", ".xz", ".zip", ".zst")
@@ -91,7 +89,7 @@ def as_mesh(obj: Any, what: str = "mesh") -> Mesh:
     if hasattr(obj, "vertices") and hasattr(obj, "faces"):
         return Mesh.from_trimesh(obj, name=what)
     raise MeshError(
-        f"{what}: cannot use {_describe(obj)} as a mesh; pass a file path, a licp Mesh, a "
+        f"{what}: cannot use {described(obj)} as a mesh; pass a file path, a licp Mesh, a "
         "trimesh.Trimesh (of a Scene: scene.to_mesh()) or a pair (vertices (n, 3), "
         "faces (m, 3) or (m, 4))"
     )
@@ -160,54 +158,6 @@ def check_output(path: str | os.PathLike[str]) -> Path:
     return path
 
 
-def as_path(path: Any, refusal: type[LicpError]) -> Path:
-    """The path of a file or folder, or a refusal of what is none."""
-    try:
-        return Path(path)
-    except TypeError:
-        raise refusal(f"expected the path of a file or folder, not {_describe(path)}") from None
-
-
-def check_place(path: Path) -> None:
-    """Say now, before long work, whether a file of any kind can appear there.
-
-    Raises
-    ------
-    OutputError
-        Missing folder, no permission, a folder has that name, or no file can.
-    """
-    if "\0" in str(path):
-        raise OutputError(f"{str(path)!r}: names of files cannot hold the character 0")
-    try:
-        if path.is_dir():
-            raise OutputError(f"{path}: is a folder")
-        if not path.parent.is_dir():
-            raise OutputError(f"{path}: the folder {path.parent} does not exist; create it first")
-    except OSError as error:  # a name that is too long, a folder that may not be looked into
-        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise OutputError(f"{path}: the folder {path.parent} cannot be written to")
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Write a whole file or nothing: a temporary name in the same folder, then a rename.
-
-    Raises
-    ------
-    OutputError
-        If the system refuses; nothing is left behind.
-    """
-    check_place(path)
-    temporary = path.parent / f".{path.name[:40]}.{uuid.uuid4().hex}.part"
-    try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
-
-
 def _load_trimesh(path: Path) -> Mesh:
     import trimesh
 
@@ -263,11 +213,3 @@ _ENCODERS: dict[str, Callable[[Mesh, Path], dict[Path, bytes]]] = {
     ".ply": lambda mesh, path: {path: encode_ply(mesh)},
     ".glb": _encode_glb,
 }
-
-
-def _describe(obj: Any) -> str:
-    if isinstance(obj, np.ndarray):
-        return f"an array of shape {obj.shape}"
-    if isinstance(obj, (tuple, list)):
-        return f"a {type(obj).__name__} of length {len(obj)}"
-    return f"{type(obj).__module__}.{type(obj).__qualname__}"

@@ -1,6 +1,5 @@
 """Landmarks from text and JSON files."""
 
-import json
 import math
 import os
 import re
@@ -10,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from licp.errors import LandmarkError
-from licp.io import as_path
+from licp.files import as_path, parse_json, read_text
 from licp.landmarks import Landmarks
 from licp.mesh import Mesh
 
@@ -51,12 +50,7 @@ def load_landmarks(path: str | os.PathLike[str], template: Mesh) -> Landmarks:
     [[10.0, 0.0, 5.0]]
     """
     path = as_path(path, LandmarkError)
-    try:
-        text = path.read_text("utf-8-sig")
-    except OSError as error:
-        raise LandmarkError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise LandmarkError(f"{path}: is not a text file") from error
+    text = read_text(path, LandmarkError)
     entries = _from_json(text, path) if text.lstrip()[:1] in ("[", "{") else _from_text(text, path)
     if not entries:
         raise LandmarkError(f"{path}: no landmarks in the file")
@@ -135,12 +129,7 @@ def _from_text(text: str, path: Path) -> list[_Entry]:
 
 
 def _from_json(text: str, path: Path) -> list[_Entry]:
-    try:
-        items = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise LandmarkError(f"{path}, line {error.lineno}: not valid JSON: {error.msg}") from error
-    except (ValueError, RecursionError) as error:  # numbers or nesting beyond all measure
-        raise LandmarkError(f"{path}: not valid JSON: {str(error)[:200]}") from error
+    items = parse_json(text, path, LandmarkError)
     if not isinstance(items, list):
         raise LandmarkError(f"{path}: expected a list of landmarks")
     entries: list[_Entry] = []

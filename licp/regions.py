@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from licp.errors import InputError, OutputError
-from licp.io import as_mesh, as_path, write_file
+from licp.files import as_path, read_json, write_file
+from licp.io import as_mesh
 
 __all__ = ["Regions", "check_ending"]
 
@@ -125,10 +126,7 @@ class Regions(Mapping[str, Ints]):
             If the file cannot be read, or does not fit the template.
         """
         path = as_path(path, InputError)
-        try:
-            content = json.loads(path.read_bytes())
-        except (OSError, ValueError, RecursionError) as error:
-            raise InputError(f"{path}: no JSON to be read: {error}") from error
+        content = read_json(path, InputError)
         if isinstance(content, dict):
             content = content.get("regions", content)
         if not isinstance(template, (int, np.integer)):

@@ -8,6 +8,7 @@ import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,9 +18,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from licp.closest import TriangleTree
 from licp.correspondence import State
-from licp.errors import InputError, OutputError
+from licp.errors import InputError, OutputError, described
+from licp.files import as_path, write_file
 from licp.geometry import vertex_normals
-from licp.io import as_mesh, as_path, write_file
+from licp.io import as_mesh
 from licp.mesh import Mesh
 from licp.result import MorphResult
 
@@ -194,7 +196,7 @@ def figure_fit(
     OutputError
         If it cannot be written there.
     InputError
-        Unknown view, or a limit that is not positive.
+        Not a result, unknown view, or a limit that is not positive.
 
     Notes
     -----
@@ -210,15 +212,19 @@ def figure_fit(
     if path.suffix.lower() != ".png":
         raise OutputError(f"{path}: pictures are written as .png")
     rows: Sequence[View] = (views,) if isinstance(views, str) else views
-    if not rows:
-        raise InputError("a picture needs at least one view")
+    if not (isinstance(rows, Sequence) and rows):
+        raise InputError(f"a picture needs at least one view, not {views!r}")
+    for view in rows:
+        view_axes(view)  # refuses what is none
+    if not isinstance(result, MorphResult):
+        raise InputError(f"expected the result of a morph, not {described(result)}")
+    if limit is not None and not (isinstance(limit, Real) and 0 < float(limit) < np.inf):
+        raise InputError(f"limit must be a positive distance, not {limit!r}")
     scan = as_mesh(scan, "scan")
     matched = result.state == State.MATCHED
     distance = TriangleTree(scan.vertices, scan.faces).query(result.vertices)[0]
     if limit is None:
         limit = _round_up(float(np.percentile(distance[matched], 95))) if matched.any() else 1.0
-    if not (np.isfinite(limit) and limit > 0):
-        raise InputError(f"limit must be a positive distance, not {limit}")
     scale = ScalarMappable(Normalize(0, limit), _COLORMAP)
     heat = np.where(matched[:, None], scale.to_rgba(distance)[:, :3], _UNMATCHED_COLOR)
 
@@ -255,7 +261,7 @@ def figure_fit(
 
 def view_axes(view: View) -> Floats:
     """Rows (3, 3): right, up and towards the viewer, in the frame of the mesh."""
-    if view not in _AZIMUTH:
+    if not (isinstance(view, str) and view in _AZIMUTH):
         raise InputError(f"unknown view {view!r}; choose one of {', '.join(_AZIMUTH)}")
     angle = np.deg2rad(_AZIMUTH[view])
     c, s = np.cos(angle), np.sin(angle)

@@ -20,16 +20,18 @@ __all__ = [
 Floats = NDArray[np.float64]
 
 _ANY = (-np.inf, np.inf)
+# Of which squares and cubes, and those of the way back, are numbers too.
+_SCALES = (1e-100, 1e100)
 
 
 @dataclass(frozen=True, eq=False)
 class Similarity:
-    """The map ``x -> scale * rotation @ x + translation``.
+    """The map ``x -> scale * rotation @ x + translation``.  Immutable.
 
     Parameters
     ----------
     scale : float
-        Positive.
+        Positive, 1e-100 to 1e100.
     rotation : (3, 3) float
         Proper rotation.
     translation : (3,) float
@@ -74,13 +76,26 @@ class Similarity:
             and np.isfinite(self.translation).all()
         ):
             raise InputError("a similarity must be finite")
-        if self.scale <= 0:
-            raise InputError(f"the scale of a similarity must be positive, not {self.scale}")
+        if not _SCALES[0] <= self.scale <= _SCALES[1]:
+            raise InputError(
+                f"the scale of a similarity must be positive, {_SCALES[0]} to {_SCALES[1]}, "
+                f"not {self.scale}"
+            )
         if (
             np.abs(self.rotation @ self.rotation.T - np.eye(3)).max() > 1e-6
             or np.linalg.det(self.rotation) < 0
         ):
             raise InputError("the rotation of a similarity must be orthogonal with determinant +1")
+        self._freeze()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Read-only in other processes too."""
+        self.__dict__.update(state)
+        self._freeze()
+
+    def _freeze(self) -> None:
+        for part in (self.rotation, self.translation):
+            part.flags.writeable = False
 
     @classmethod
     def identity(cls) -> "Similarity":

@@ -251,8 +251,11 @@ def hang_when_written(morpher: licp.Morpher, job: FitJob, begin: Callable[[str],
     return row
 
 
+# Where tests run in the background of a shell, signals of its keyboard are ignored.
 HANGING = """
+import signal
 import sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from licp.cli import main
 from tests.test_cli_batch import hang_when_written
 sys.modules["licp.cli.batch"].fit_to_files = hang_when_written

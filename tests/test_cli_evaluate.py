@@ -19,6 +19,7 @@ import licp
 from data_fixtures.contours import CONTOUR_COLOURS
 from data_fixtures.headspace_tree import Extras, write_tree
 from licp import cli
+from licp.metrics.evaluation import open_batch
 
 SUBJECTS = [1, 2, 3, 4, 5]
 QUIRKS = {2: ("missing_landmarks",), 4: ("truncated_obj",)}
@@ -228,10 +229,36 @@ def test_a_lost_scan_or_mesh_stops_nothing(done: Path, tmp_path: Path) -> None:
     assert found["scans"] == 3
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"mesh": "00003.ply"},
+        {"quality": None},
+        {"quality": {"template_to_scan": {"median": "1"}, "scan_to_template": None}},
+        {"flags": 3},
+        {"flags": [None]},
+        {"matched": "all"},
+        {"converged": None},
+        {"failure": "unknown", "mesh": None},
+    ],
+)
+def test_reports_of_another_form_are_told(done: Path, tmp_path: Path, odd: dict[str, Any]) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(done / "out", out, ignore=shutil.ignore_patterns("evaluation"))
+    path = out / "reports" / "00003.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | odd))
+    batch = open_batch(out, done / "tree" / "template.obj")
+    assert "00003" not in batch.reports
+    assert batch.failures["00003"].startswith("damaged report")
+    assert set(batch.reports) == {"00001", "00002", "00005"}
+
+
 def test_refused(done: Path, tmp_path: Path) -> None:
     assert "manifest.json" in invoke("evaluate", str(tmp_path)).output
     result = invoke("evaluate", str(done / "out"), "--annotations", str(tmp_path))
     assert result.exit_code == 2
+    (tmp_path / "manifest.json").write_text('{"settings": []}')
+    assert "none that `licp batch` wrote" in invoke("evaluate", str(tmp_path)).output
     other = licp.Mesh(*[np.eye(3), [[0, 1, 2]]])
     licp.save_mesh(tmp_path / "other.obj", other)
     result = invoke("evaluate", str(done / "out"), "--template", str(tmp_path / "other.obj"))

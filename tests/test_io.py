@@ -19,8 +19,9 @@ from licp.errors import (
     MeshFileError,
     OutputError,
 )
+from licp.files import write_file
 from licp.headspace import Headspace
-from licp.io import check_output, load_mesh, save_mesh, write_file
+from licp.io import check_output, load_mesh, save_mesh
 from licp.landmark_file import load_landmarks
 from licp.mesh import Mesh
 from licp.regions import Regions

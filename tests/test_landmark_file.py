@@ -93,7 +93,7 @@ def test_json_mixes_vertices_and_points_of_faces(tmp_path: Path) -> None:
         ('[{"vertex": 1, "position": [1' + "0" * 5000 + ", 0, 0]}]", "marks", "not valid JSON"),
         ("[" * 100_000, "marks", "not valid JSON"),
         ("# nothing\n", "marks", "no landmarks"),
-        ("\udc80", "marks", "not a text file"),
+        ("\udc80", "marks", "expected vertex, x, y, z"),
     ],
 )
 def test_errors_name_the_place_and_the_reason(

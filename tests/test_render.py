@@ -157,8 +157,16 @@ def test_refusals(fit: MorphResult, tmp_path: Path) -> None:
         figure_fit(fit, SCAN, tmp_path / "fit.jpg")
     with pytest.raises(InputError, match="limit"):
         figure_fit(fit, SCAN, tmp_path / "fit.png", limit=0.0)
-    with pytest.raises(InputError, match="at least one view"):
-        figure_fit(fit, SCAN, tmp_path / "fit.png", views=())
+    for limit in ("far", np.nan, np.inf):
+        with pytest.raises(InputError, match="limit"):
+            figure_fit(fit, SCAN, tmp_path / "fit.png", limit=limit)  # type: ignore[arg-type]
+    for views in ((), 3, None):
+        with pytest.raises(InputError, match="at least one view"):
+            figure_fit(fit, SCAN, tmp_path / "fit.png", views=views)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"unknown view \['front'\]"):
+        figure_fit(fit, SCAN, tmp_path / "fit.png", views=[["front"]])  # type: ignore[list-item]
+    with pytest.raises(InputError, match="the result of a morph, not trimesh"):
+        figure_fit(BALL, SCAN, tmp_path / "fit.png")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="unknown view 'back'"):
         draw(BALL, "back")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="positive"):

@@ -1,4 +1,6 @@
+import copy
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -47,8 +49,9 @@ def test_to_dict_is_json() -> None:
 @pytest.mark.parametrize(
     ("scale", "turn", "shift", "message"),
     [
-        (0.0, np.eye(3), np.zeros(3), "positive, not 0"),
-        (-1.0, np.eye(3), np.zeros(3), "positive, not -1"),
+        (0.0, np.eye(3), np.zeros(3), "positive, .*not 0"),
+        (-1.0, np.eye(3), np.zeros(3), "positive, .*not -1"),
+        (1e-200, np.eye(3), np.zeros(3), "1e-100 to 1e\\+100, not 1e-200"),
         (np.nan, np.eye(3), np.zeros(3), "finite"),
         (1.0, np.full((3, 3), np.inf), np.zeros(3), "finite"),
         (1.0, np.eye(3), [0, np.nan, 0], "finite"),
@@ -66,6 +69,17 @@ def test_what_is_no_similarity_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=message):
         Similarity(scale, turn, shift)  # type: ignore[arg-type]
+
+
+def test_parts_are_read_only_in_other_processes_too() -> None:
+    turn = rotation(3)
+    move = Similarity(2.0, turn, np.zeros(3))
+    for one in (move, pickle.loads(pickle.dumps(move)), copy.deepcopy(move)):
+        for part in (one.rotation, one.translation):
+            with pytest.raises(ValueError, match="read-only"):
+                part[0] = 1.0
+        assert np.array_equal(one.apply(POINTS), move.apply(POINTS))
+    assert turn.flags.writeable
 
 
 @pytest.mark.parametrize(

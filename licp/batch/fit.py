@@ -1,6 +1,5 @@
 """The job of a batch on disk: read a scan, morph, write mesh and report, all in the worker."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from licp.batch.many import load_scan
 from licp.batch.records import Row, write_fit
 from licp.batch.sources import source_record
 from licp.errors import DatasetError, LandmarkError
+from licp.files import parse_json, read_text
 from licp.guidance import morph_guided
 from licp.headspace import IBUG68, Metadata, flag_guidance
 from licp.landmark_file import load_landmarks
@@ -100,9 +100,10 @@ def load_template_landmarks(path: Path, template: Mesh) -> NDArray[np.int64]:
     LandmarkError
         If the file cannot be read, or does not hold 68 vertices of the template.
     """
+    text = read_text(path, LandmarkError)
+    is_json = path.suffix.lower() == ".json"
+    words = parse_json(text, path, LandmarkError) if is_json else text.split()
     try:
-        text = path.read_text()
-        words = json.loads(text) if path.suffix.lower() == ".json" else text.split()
         if isinstance(words, dict):
             words = words["landmarks"]
         if any(isinstance(word, (bool, float)) for word in words):
@@ -110,7 +111,7 @@ def load_template_landmarks(path: Path, template: Mesh) -> NDArray[np.int64]:
         ids = np.array([int(word) for word in words], np.int64)
     except KeyError:
         raise LandmarkError(f'{path}: there is no list below a key "landmarks"') from None
-    except (OSError, TypeError, ValueError, OverflowError, RecursionError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise LandmarkError(f"{path}: no file of vertex numbers: {error}") from error
     if len(ids) != len(IBUG68):
         raise LandmarkError(f"{path}: expected {len(IBUG68)} vertices, found {len(ids)}")

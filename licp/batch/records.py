@@ -23,8 +23,8 @@ from licp import __version__
 from licp.batch.dispatch import Failure
 from licp.batch.sources import checksum, recognised
 from licp.errors import OutputError
+from licp.files import check_place, write_file
 from licp.headspace import Metadata
-from licp.io import check_place, write_file
 from licp.result import MorphResult
 
 __all__ = ["Records", "Row", "manifest", "write_fit"]

@@ -18,7 +18,7 @@ from licp.batch.sources import Source, folder_sources, headspace_sources
 from licp.cli.group import EPILOG, SOME_FAILED
 from licp.cli.outputs import FILE, REGIONS
 from licp.errors import InputError, LicpError, OutputError
-from licp.io import write_file
+from licp.files import read_json, write_file
 from licp.metrics.evaluation import Batch, Summary, model_lacks, open_batch, summarise, table
 from licp.metrics.subject import Job, Known, Measures, measure
 from licp.metrics.transfer import swap
@@ -136,11 +136,9 @@ def _colours(annotations: Path | None) -> Mapping[str, tuple[int, int, int]]:
     path = None if annotations is None else annotations / "colours.json"
     if path is None or not path.is_file():
         return {}
+    content = read_json(path, InputError)
     try:
-        return {
-            str(n): (int(r), int(g), int(b))
-            for n, (r, g, b) in json.loads(path.read_bytes()).items()
-        }
+        return {str(n): (int(r), int(g), int(b)) for n, (r, g, b) in content.items()}
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(
             f'{path}: expected {{"contour": [red, green, blue], ...}}: {error}'

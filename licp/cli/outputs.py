@@ -13,7 +13,7 @@ from tqdm import tqdm
 from licp import __version__
 from licp.cli.group import NOT_CONVERGED
 from licp.errors import OutputError
-from licp.io import check_place, write_file
+from licp.files import check_place, write_file
 from licp.mesh import Mesh
 from licp.morph import Iteration
 from licp.regions import Regions

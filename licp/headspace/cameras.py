@@ -18,7 +18,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from licp.errors import DatasetError, InputError
-from licp.headspace.metadata import read_text
+from licp.files import read_text
 from licp.mesh import Mesh
 
 __all__ = ["Camera", "SurfacePoints", "read_camera"]
@@ -233,7 +233,7 @@ def read_camera(path: Path) -> Camera:
     """
     values: dict[str, list[float]] = {}
     key = None
-    for token in read_text(path).split():
+    for token in read_text(path, DatasetError).split():
         if token.startswith("%"):
             key = token[1:]
             if key in values:

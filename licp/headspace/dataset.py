@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from licp.errors import DatasetError, DatasetWarning, InputError, LicpError
-from licp.headspace.metadata import Metadata, read_text
+from licp.files import as_path, read_text
+from licp.headspace.metadata import Metadata
 from licp.headspace.subject import PARTS, Subject, list_folder
-from licp.io import as_path
 
 __all__ = ["Headspace"]
 
@@ -367,7 +367,7 @@ def _read_list(path: Path) -> set[str]:
     if not path.is_file():
         raise DatasetError(f"{path}: no such list of subjects")
     ids = set()
-    for number, line in enumerate(read_text(path).splitlines(), 1):
+    for number, line in enumerate(read_text(path, DatasetError).splitlines(), 1):
         for token in re.split(r"[\s,;]+", line.partition("#")[0].strip()):
             if re.fullmatch(r"[0-9]{1,5}", token):
                 ids.add(_id(token))

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from licp.errors import DatasetError
-from licp.headspace.metadata import read_text
+from licp.files import read_text
 from licp.mesh import Mesh
 
 __all__ = ["IBUG68", "IBUG68_GROUPS", "ScanLandmarks", "read_landmark_ids"]
@@ -101,7 +101,7 @@ def read_landmark_ids(path: Path) -> Ints:
     DatasetError
         If the file cannot be read or does not hold 68 vertex numbers.
     """
-    tokens = read_text(path).split()
+    tokens = read_text(path, DatasetError).split()
     if len(tokens) != len(IBUG68):
         raise DatasetError(
             f"{path}: expected {len(IBUG68)} landmarks, one vertex number a line, found "

@@ -14,7 +14,7 @@ from typing import Any
 
 from licp.errors import DatasetError
 
-__all__ = ["Metadata", "parse_metadata", "read_text"]
+__all__ = ["Metadata", "parse_metadata"]
 
 _YES = {"1", "true", "yes", "y", "present"}
 _NO = {"0", "false", "no", "n", "none", "absent"}
@@ -126,24 +126,6 @@ def parse_metadata(text: str, source: str | Path = "metadata") -> Metadata:
         if values[name] is None and value:
             other.setdefault(key, value)
     return Metadata(**values, other=other)
-
-
-def read_text(path: Path) -> str:
-    """A small text file in whichever of the two likely encodings.
-
-    Raises
-    ------
-    DatasetError
-        If it cannot be read.
-    """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DatasetError(f"{path}: cannot be read: {error.strerror or error}") from error
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data.decode("latin-1")
 
 
 def _field(key: str) -> str | None:

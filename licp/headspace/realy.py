@@ -6,7 +6,6 @@
 keypoints are points of its template: JSON ``[[triangle, w0, w1], ...]``.
 """
 
-import json
 import math
 import os
 import re
@@ -19,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from licp.errors import DatasetError
-from licp.headspace.metadata import read_text
-from licp.io import as_path, load_mesh
+from licp.files import as_path, read_json, read_text
+from licp.io import load_mesh
 from licp.mesh import Mesh
 from licp.obj import decode_obj_vertices
 
@@ -174,10 +173,7 @@ def read_barycentric(path: str | os.PathLike[str], template: Mesh) -> tuple[Ints
         If the file is damaged or does not fit the template; with the place in the list.
     """
     path = as_path(path, DatasetError)
-    try:
-        rows: Any = json.loads(read_text(path))
-    except (ValueError, RecursionError) as error:
-        raise DatasetError(f"{path}: not valid JSON: {str(error)[:200]}") from error
+    rows = read_json(path, DatasetError)
     if not isinstance(rows, list) or not rows:
         raise DatasetError(f"{path}: expected a list [[triangle, w0, w1], ...]")
     faces = np.empty(len(rows), np.int64)
@@ -213,7 +209,7 @@ def _scales(path: Path) -> list[float]:
     if not path.is_file():
         return []
     try:
-        values = [float(token) for token in read_text(path).split()]
+        values = [float(token) for token in read_text(path, DatasetError).split()]
     except ValueError as error:
         raise DatasetError(f"{path}: expected a number a line: {error}") from None
     if not all(math.isfinite(v) and v > 0 for v in values):

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from licp.errors import DatasetError, MeshError
+from licp.files import read_text
 from licp.headspace.cameras import Camera, read_camera
 from licp.headspace.flame import FlameFit, read_flame_mesh, read_flame_parameters
 from licp.headspace.landmarks import ScanLandmarks, read_landmark_ids
-from licp.headspace.metadata import Metadata, parse_metadata, read_text
+from licp.headspace.metadata import Metadata, parse_metadata
 from licp.headspace.pose import upright_pose
 from licp.io import load_mesh
 from licp.mesh import Mesh
@@ -122,7 +123,7 @@ class Subject:
         if self.corrected is not None:
             return self.corrected
         path = self.metadata_path
-        return parse_metadata(read_text(path), path)
+        return parse_metadata(read_text(path, DatasetError), path)
 
     def scan(self) -> Mesh:
         """The scan as it is in its file: raw frame, mm, vertex order and texture path kept.

@@ -1,6 +1,5 @@
 """Contours as annotators leave them: lines on photographs, read and lifted to the scan."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from licp.errors import InputError
+from licp.files import read_json
 from licp.headspace import Camera
 from licp.mesh import Mesh
 from licp.metrics.strokes import strokes
@@ -39,12 +39,7 @@ def read_drawings(path: Path) -> dict[str, Drawing]:
     InputError
         If the file cannot be read or is of another form; with the place.
     """
-    try:
-        content: Any = json.loads(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not valid JSON: {str(error)[:200]}") from error
+    content = read_json(path, InputError)
     if not isinstance(content, dict) or not all(isinstance(v, dict) for v in content.values()):
         raise InputError(f"{path}: expected {{view: {{contour: [[[u, v], ...], ...]}}}}")
     found: dict[str, Drawing] = {}

@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import io
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from licp.errors import InputError
+from licp.files import read_json
 from licp.geometry import face_normals_areas
 from licp.headspace import IBUG68_GROUPS
 from licp.io import load_mesh
@@ -33,6 +33,9 @@ _WIDTH = 0.005
 _FOLDS = 20
 # Fits that a shape model takes.
 _FEWEST = 3
+# What is read of the distances in a report.
+_WAYS = ("template_to_scan", "scan_to_template")
+_PARTS = ("median", "p95")
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +85,11 @@ def open_batch(folder: Path, template: Path | None = None) -> Batch:
     if not (folder / "manifest.json").is_file():
         raise InputError(f"{folder}: no output folder of `licp batch`: there is no manifest.json")
     manifest = _object(folder / "manifest.json")
+    if not (
+        isinstance(manifest.get("template", ""), str)
+        and isinstance(manifest.get("settings", {}), dict)
+    ):
+        raise InputError(f"{folder}: its manifest.json is none that `licp batch` wrote")
     path = Path(manifest.get("template", "")) if template is None else template
     if not path.is_file():
         raise InputError(f"{path}: the batch's template is not there; say where with --template")
@@ -96,10 +104,12 @@ def open_batch(folder: Path, template: Path | None = None) -> Batch:
             continue
         if report.get("manifest") != manifest.get("digest"):
             stale += 1
-        elif "failure" in report:
+        elif isinstance(report.get("failure"), dict):
             failures[file.stem] = str(report["failure"].get("message", ""))
-        elif "mesh" in report:
+        elif _complete(report):
             reports[file.stem] = report
+        else:
+            failures[file.stem] = f"damaged report: {file} lacks something"
     if not reports:
         raise InputError(f"{folder}: the batch has no results yet")
     return Batch(folder, manifest, load_mesh(path), reports, failures, stale)
@@ -297,9 +307,9 @@ def _row(
         "converged": report["converged"],
         "matched": report["matched"],
     }
-    for way in ("template_to_scan", "scan_to_template"):
+    for way in _WAYS:
         d = report["quality"][way]
-        row |= {f"{way}_{part}": None if d is None else d[part] for part in ("median", "p95")}
+        row |= {f"{way}_{part}": None if d is None else d[part] for part in _PARTS}
     row |= {f"landmarks_{k}": v for k, v in _statistics(m.landmarks).items()}
     row["swap"] = float(np.mean([*swaps[m.key].values()])) if m.key in swaps else None
     for name, d in m.regions.items():
@@ -314,11 +324,11 @@ def _row(
 def _fit(batch: Batch, measures: Sequence[Measures]) -> dict[str, dict[str, float] | None]:
     """Over scans: how far fit and scan are apart, by the batch's own reports."""
     found: dict[str, dict[str, float] | None] = {}
-    for way in ("template_to_scan", "scan_to_template"):
+    for way in _WAYS:
         several = [batch.reports[m.key]["quality"][way] for m in measures]
         several = [d for d in several if d is not None]
         found[way] = (
-            {p: float(np.median([d[p] for d in several])) for p in ("median", "p95")}
+            {p: float(np.median([d[p] for d in several])) for p in _PARTS}
             if several
             else None
         )
@@ -355,7 +365,7 @@ def _regions(measures: Sequence[Measures]) -> dict[str, dict[str, float | None]]
     for name in dict.fromkeys(n for m in measures for n in m.regions):
         several = [m.regions[name] for m in measures if name in m.regions]
         row: dict[str, float | None] = {}
-        for way in ("template_to_scan", "scan_to_template"):
+        for way in _WAYS:
             known = [d for d in (getattr(r, way) for r in several) if d is not None]
             for part in ("median", "p95"):
                 values = [getattr(d, part) for d in known]
@@ -380,13 +390,25 @@ def model_lacks(content: Mapping[str, Any]) -> str:
     return f"None: {good} fits are not flagged, and it takes {_FEWEST}."
 
 
-def _object(path: Path) -> dict[str, Any]:
+def _complete(report: Mapping[str, Any]) -> bool:
+    """Whether a report holds what is read of it here, in the form that ``licp batch`` writes."""
     try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not valid JSON: {str(error)[:200]}") from error
+        quality = report["quality"]
+        ways = [quality[way] for way in _WAYS]
+        numbers = [report["matched"], *(d[p] for d in ways if d is not None for p in _PARTS)]
+        return (
+            isinstance(report["mesh"]["file"], str)
+            and isinstance(report["flags"], list)
+            and all(isinstance(flag, str) for flag in report["flags"])
+            and isinstance(report["converged"], bool)
+            and all(isinstance(n, (int, float)) for n in numbers)
+        )
+    except (KeyError, TypeError, IndexError):
+        return False
+
+
+def _object(path: Path) -> dict[str, Any]:
+    content = read_json(path, InputError)
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected a JSON object")
     return content

@@ -16,8 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import KDTree
 
 from licp.errors import InputError, OutputError
+from licp.files import as_path, write_file
 from licp.geometry import face_normals_areas, vertex_normals
-from licp.io import as_mesh, as_path, write_file
+from licp.io import as_mesh
 from licp.mesh import Mesh
 from licp.metrics.agreement import Agreement
 from licp.render import Frame, View, draw, view_axes

@@ -1,0 +1,88 @@
+"""Files, read or refused with a reason, and written whole or not at all."""
+
+import json
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+from licp.errors import LicpError, OutputError, described
+
+__all__ = ["as_path", "check_place", "parse_json", "read_json", "read_text", "write_file"]
+
+
+def as_path(path: Any, refusal: type[LicpError]) -> Path:
+    """The path of a file or folder, or a refusal of what is none."""
+    try:
+        return Path(path)
+    except TypeError:
+        raise refusal(f"expected the path of a file or folder, not {described(path)}") from None
+
+
+def read_text(path: Path, refusal: type[LicpError]) -> str:
+    """A small text file in whichever of the two likely encodings, or a refusal of it."""
+    try:
+        data = path.read_bytes()
+    except (OSError, ValueError) as error:  # no such name can be: it holds the character 0
+        why = getattr(error, "strerror", None) or error
+        raise refusal(f"{path}: cannot be read: {why}") from error
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+def read_json(path: Path, refusal: type[LicpError]) -> Any:
+    """What a JSON file holds, or a refusal of it."""
+    return parse_json(read_text(path, refusal), path, refusal)
+
+
+def parse_json(text: str, path: Path, refusal: type[LicpError]) -> Any:
+    """What a JSON text holds, or a refusal of it and the file that it is from."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        where = f"{path}, line {error.lineno}"
+        raise refusal(f"{where}: not valid JSON: {error.msg}") from error
+    except (ValueError, RecursionError) as error:  # numbers or nesting beyond all measure
+        raise refusal(f"{path}: not valid JSON: {str(error)[:200]}") from error
+
+
+def check_place(path: Path) -> None:
+    """Say now, before long work, whether a file of any kind can appear there.
+
+    Raises
+    ------
+    OutputError
+        Missing folder, no permission, a folder has that name, or no file can.
+    """
+    if "\0" in str(path):
+        raise OutputError(f"{str(path)!r}: names of files cannot hold the character 0")
+    try:
+        if path.is_dir():
+            raise OutputError(f"{path}: is a folder")
+        if not path.parent.is_dir():
+            raise OutputError(f"{path}: the folder {path.parent} does not exist; create it first")
+    except OSError as error:  # a name that is too long, a folder that may not be looked into
+        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise OutputError(f"{path}: the folder {path.parent} cannot be written to")
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a whole file or nothing: a temporary name in the same folder, then a rename.
+
+    Raises
+    ------
+    OutputError
+        If the system refuses; nothing is left behind.
+    """
+    check_place(path)
+    temporary = path.parent / f".{path.name[:40]}.{uuid.uuid4().hex}.part"
+    try:
+        with open(temporary, "xb") as file:
+            file.write(data)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
