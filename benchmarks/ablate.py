@@ -137,9 +137,7 @@ _BORDER: dict[str, Replacement] = {"licp.closest.Border.holds": _no_border}
 _STAY: dict[str, Replacement] = {
     "licp.posing.refine_alignment": lambda f: lambda *a, **k: f(*a, **k | {"steps": 0})
 }
-_BEND: dict[str, Replacement] = {
-    "licp.morph.bend_roughly": lambda _: lambda *_: None
-}
+_BEND: dict[str, Replacement] = {"licp.morph.bend_roughly": lambda _: lambda *_: None}
 _TANGLED: dict[str, Replacement] = {
     "licp.untangle.untangle": lambda _: lambda rest, vertices, *_: vertices,
     "licp.untangle.unfold": lambda _: lambda rest, vertices, *_: vertices,
@@ -250,16 +248,16 @@ class Ablation:
             for head in heads:
                 usual: NDArray[Any] | None = None
                 for k, variant in enumerate((DEFAULT, *self.variants)):
-                    try:
-                        with variant.active():
+                    with ExitStack() as stack:
+                        try:
+                            stack.enter_context(variant.active())
+                        except (AttributeError, ImportError) as error:
+                            why = f"not in this version: {error}"
+                            record, shape = _record(variant, head, why), None
+                        else:
                             if k not in morphers:
                                 morphers[k] = _morpher(variant, head)
                             record, shape = _fit(variant, head, morphers[k], threads, usual)
-                    except (AttributeError, ImportError) as error:
-                        record, shape = (
-                            _record(variant, head, f"not in this version: {error}"),
-                            None,
-                        )
                     usual = shape if variant is DEFAULT else usual
                     self.records.append(record)
                     yield record

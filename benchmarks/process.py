@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from licp.threads import THREAD_VARIABLES
+
 __all__ = ["Cost", "Outcome", "isolated", "measured", "memory"]
 
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 _CHECKOUT = Path(__file__).resolve().parents[1]
 _MEGABYTE = 2.0**20
 
@@ -66,7 +67,8 @@ def isolated(
         job, answer, log = (Path(folder) / name for name in ("job", "answer", "log"))
         job.write_bytes(pickle.dumps((function, arguments)))
         path = os.pathsep.join(filter(None, [str(_CHECKOUT), os.environ.get("PYTHONPATH")]))
-        environment = os.environ | dict.fromkeys(_THREADS, str(threads)) | {"PYTHONPATH": path}
+        limits = dict.fromkeys(THREAD_VARIABLES, str(threads))
+        environment = os.environ | limits | {"PYTHONPATH": path}
         with log.open("wb") as text:
             child = subprocess.Popen(
                 [sys.executable, "-m", "benchmarks.process", str(job), str(answer)],

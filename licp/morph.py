@@ -70,12 +70,15 @@ class Morpher:
         Vertices that follow, but never match.
     labels : (n,) int, optional
         Region of each vertex: it matches only scan vertices of the same region (see ``morph``);
-        -1 matches anything.
+        -1 matches anything.  Of copies of one vertex on a seam, the least weight, any mask, and
+        stiffness and label of the first count for all.
     regions : Regions or mapping of str to (k,) int, optional
         Named vertex subsets, for a schedule whose stages have ``sets``: a vertex matches only scan
         that may be of the same set.
     backend : {"numba", "cholmod", "scipy"}, optional
         Of the solver; "numba" if not given.
+    threads : int, optional
+        For the preparation; as many as have something to do (two) if not given.
 
     Raises
     ------
@@ -104,6 +107,7 @@ class Morpher:
         labels: ArrayLike | None = None,
         regions: Mapping[str, ArrayLike] | None = None,
         backend: Backend | None = None,
+        threads: int | None = None,
     ) -> None:
         self.template = as_mesh(template, "template")
         n = len(self.template.vertices)
@@ -138,7 +142,7 @@ class Morpher:
                 f"{self._contrast:.3g}"
             )
         self._weights = np.ones(n) if weights is None else weights
-        with one_blas_thread, Crew(_SET_UP) as crew:
+        with one_blas_thread, Crew(min(_SET_UP, search_threads(threads))) as crew:
             self._prepared = PreparedTemplate(
                 self.template,
                 self.schedule,
@@ -413,7 +417,7 @@ def morph(
         return ready
 
     with one_blas_thread:
-        with Crew(_SET_UP) as crew:
+        with Crew(min(_SET_UP, search_threads(threads))) as crew:
             ready = crew.begin(prepared)
             morpher = Morpher(
                 template,
@@ -424,6 +428,7 @@ def morph(
                 labels=labels,
                 regions=regions,
                 backend=backend,
+                threads=threads,
             )
         return morpher.morph(
             ready(),

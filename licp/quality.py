@@ -23,7 +23,8 @@ from licp.geometry import (
     face_normals_areas,
 )
 from licp.intersections import self_intersections
-from licp.surface import Surface
+from licp.repair import outward_normals
+from licp.surface import Surface, even_subset
 from licp.threads import ALONE, Crew
 
 __all__ = [
@@ -266,9 +267,10 @@ def surface_distances(
     vertices, faces : (n, 3) float, (m, 3) int
         The fitted template.
     scan_vertices, scan_faces : (s, 3) float, (t, 3) int
-        The scan; vertices that no triangle uses do not count.
+        The scan; vertices that no triangle uses do not count.  Both meshes may be wound either
+        way.
     samples : int
-        At most this many vertices of the scan are used, evenly spaced in their order.  10,000
+        At most this many vertices of the scan are used, each for an equal share of it.  10,000
         leave the percentiles uncertain by at most 1 % of the surface (two standard deviations).
     reach : float
         A point is seen or explained if its distance counts and is at most this part of the square
@@ -299,36 +301,38 @@ def surface_distances(
 def _searched(vertices: Floats, faces: NDArray[np.int64], tree: TriangleTree | None) -> Surface:
     """A surface, whose tree may be known."""
     surface = Surface(vertices, faces)
+    surface.normals = outward_normals(vertices, faces)
     surface.__dict__["triangles"] = _tree_of(vertices, faces, tree)
     return surface
 
 
 def _forward(fit: Surface, scan: Surface, reach: float) -> tuple[Distances | None, float]:
     """From the template to the scan."""
-    return _measure(fit, np.flatnonzero(fit.vertex_areas), scan, reach * fit.size)
+    used = np.flatnonzero(fit.vertex_areas)
+    return _measure(fit, used, fit.vertex_areas[used], scan, reach * fit.size)
 
 
 def _backward(
     fit: Surface, scan: Surface, samples: int, reach: float
 ) -> tuple[Distances | None, float]:
-    """From evenly spaced vertices of the scan to the template."""
-    used = np.flatnonzero(scan.vertex_areas)
-    count = min(samples, len(used))
-    used = used[np.arange(count) * len(used) // max(count, 1)]
-    return _measure(scan, used, fit, reach * fit.size)
+    """From vertices of the scan, each for an equal share of its area, to the template."""
+    used = even_subset(scan.vertices, scan.vertex_areas, samples)
+    share = np.ones(samples) if len(used) == samples else scan.vertex_areas[used]
+    return _measure(scan, used, share, fit, reach * fit.size)
 
 
 def _measure(
-    of: Surface, some: NDArray[np.int64], to: Surface, limit: float
+    of: Surface, some: NDArray[np.int64], weight: Floats, to: Surface, limit: float
 ) -> tuple[Distances | None, float]:
-    """Distances of some vertices to the other surface, and the part of them within the limit."""
+    """Distances of some vertices, which weigh so much, to the other surface, and the part of them
+    within the limit.
+    """
     distance, face, barycentric = to.triangles.query(of.vertices[some])
     foot_normals = np.einsum("qk,qki->qi", barycentric, to.normals[to.faces[face]])
     counts = np.einsum("qi,qi->q", of.normals[some], foot_normals) >= 0
     counts &= ~to.border.holds(face, barycentric)
     if not counts.any():
         return None, 0.0
-    weight = of.vertex_areas[some]
     near = counts & (distance <= limit)
     median, p95 = _percentiles(distance[counts], weight[counts], 50, 95)
     found = Distances(median, p95, float(distance[counts].max()))

@@ -28,7 +28,7 @@ from licp.geometry import (
     vertex_normals,
 )
 
-__all__ = ["CleanMesh", "RepairReport", "clean", "clean_scan"]
+__all__ = ["CleanMesh", "RepairReport", "clean", "clean_scan", "outward_normals"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -162,6 +162,19 @@ class CleanMesh:
     source: Ints
     report: RepairReport
 
+    def least(self, values: Floats) -> Floats:
+        """Least of the values (n,) of the vertices that were merged into each one, (k,)."""
+        least = np.full(len(self.source), np.inf)
+        kept = self.index >= 0
+        np.minimum.at(least, self.index[kept], values[kept])
+        return least
+
+    def any(self, flags: Bools) -> Bools:
+        """Whether some vertex that was merged into each one is flagged, from flags (n,), (k,)."""
+        found = np.zeros(len(self.source), bool)
+        found[self.index[flags & (self.index >= 0)]] = True
+        return found
+
 
 def clean(vertices: ArrayLike, faces: ArrayLike) -> CleanMesh:
     """Weld cut seams, drop useless faces and vertices, wind faces consistently and outwards.
@@ -211,6 +224,21 @@ def clean(vertices: ArrayLike, faces: ArrayLike) -> CleanMesh:
     2 duplicate vertices, 1 flipped faces, 4 border edges, 1 component
     """
     return _repair(vertices, faces, scan=False)
+
+
+def outward_normals(vertices: ArrayLike, faces: ArrayLike, moved: Floats | None = None) -> Floats:
+    """Normals of the vertices of a mesh that may be wound either way, zero off its faces, (n, 3).
+
+    Parameters
+    ----------
+    vertices, faces
+        Of :func:`clean`.
+    moved : (n, 3) float64, optional
+        Where the vertices are, if they are elsewhere than where the mesh is wound outwards.
+    """
+    kept = clean(vertices, faces)
+    at = kept.vertices if moved is None else moved[kept.source]
+    return np.vstack([vertex_normals(at, kept.faces), np.zeros(3)])[kept.index]
 
 
 def clean_scan(vertices: ArrayLike, faces: ArrayLike) -> CleanMesh:

@@ -81,6 +81,7 @@ class PreparedScan:
         mesh = as_mesh(scan, "scan")
         clean = clean_scan(mesh.vertices, mesh.faces)
         self.count = len(mesh.vertices)
+        self._clean = clean
         self.source: Ints = clean.source
         self.report: RepairReport = clean.report
         self.full = Surface(clean.vertices, clean.faces)
@@ -104,6 +105,8 @@ class PreparedScan:
     def ignoring(self, flags: Bools) -> "PreparedScan":
         """The same scan, of which some vertices as it was given (``count``,) count for nothing.
 
+        Of vertices that were merged (copies on a seam), one that is flagged is enough.
+
         They stay: what would meet them must not meet what lies beside them instead.
 
         Raises
@@ -113,7 +116,7 @@ class PreparedScan:
         """
         other = copy(self)
         other.__dict__.pop("cloud", None)
-        other.ignored = flags[self.source]
+        other.ignored = self._clean.any(flags)
         other.shown = self.full.without(other.ignored)
         if not len(other.shown.faces):
             raise InputError("scan_mask ignores every face of the scan")

@@ -191,6 +191,8 @@ class Schedule:
         """
         if not sets:
             return self
+        if any(isinstance(names, str) for names in sets):
+            raise InputError(f"each of the sets is a list of names, not one: {sets!r}")
         stages = [
             replace(stage, sets=tuple(sets[k * len(sets) // len(self.stages)]))
             for k, stage in enumerate(self.stages)

@@ -710,12 +710,14 @@ class ElasticSolver:
         self._fresh = 0
         self._spent = 0
         self._solves = 0
+        self._ahead = False  # a factor that `expect` made, which has solved nothing
 
     def expect(self, alpha: float, tol: float = 1e-3) -> None:
         """Be ready for a system of this stiffness whose weights are about those of the last one.
 
         Makes a new factor if the kept one would be worn out, so that this may be done elsewhere
-        while the weights are still being found.  Nothing happens before the first `solve`.
+        while the weights are still being found.  Nothing happens before the first `solve`, or
+        where it was called already.
 
         Parameters
         ----------
@@ -723,8 +725,11 @@ class ElasticSolver:
             Of the next `solve`.
         """
         full, slack = self._last
-        if self._factor is not None and self._outworn(alpha, full, slack, tol):
+        if self._ahead or self._factor is None:
+            return
+        if self._outworn(alpha, full, slack, tol):
             self._renew(alpha, full)
+            self._ahead = True
 
     def solve(
         self,
@@ -797,8 +802,7 @@ class ElasticSolver:
         X = np.zeros((n, 3)) if guess is None else np.array(guess, dtype=np.float64, order="C")
 
         self._last = full, slack
-        # A factor that has solved nothing is one that `expect` made.
-        ahead = self._factor is not None and self._solves == 0
+        ahead, self._ahead = self._ahead, False
         spent, residual = 0, np.inf
         if ahead or (self._factor is not None and not self._outworn(alpha, full, slack, tol)):
             # No longer than a new factor and solving with it would take.

@@ -141,10 +141,10 @@ class PreparedTemplate:
         trust = self._areas**_BY_AREA
         trust *= self._areas.sum() / trust.sum()
         if weights is not None:
-            trust *= weights[source]
+            trust *= kept.least(weights)[self._body]
         free = trust > 0
         if masked is not None:
-            free &= ~masked[source]
+            free &= ~kept.any(masked)[self._body]
         if not free.any():
             raise InputError("mask and data_weights leave no template vertex that may match")
         self._curvature = HeatCurvature.on(surface)
@@ -191,9 +191,9 @@ class PreparedTemplate:
         other.pyramid = self.pyramid.with_traits(traits)
         return other
 
-    def on_body(self, values: Floats) -> Floats:
-        """Those of values of all vertices of the mesh (n,) that are of the body (m,)."""
-        return values[self.clean.source[self._body]]
+    def on_body(self, weights: Floats) -> Floats:
+        """Those of weights of all vertices of the mesh (n,) that are of the body (m,)."""
+        return self.clean.least(weights)[self._body]
 
     def doubt(self, found: Floats, matches: Matches, apart: Untangled) -> Doubt:
         """What a fit lacks where it is or was tangled, by vertices of the body.
@@ -208,13 +208,15 @@ class PreparedTemplate:
             The fit of ``whole``.
         """
         seen = np.isin(matches.state, (State.MATCHED, State.NORMAL, State.HIDDEN))
-        features = self.pyramid.finest.traits.features
+        traits = self.pyramid.finest.traits
 
         def of_body(faces: Ints) -> Ints:
             vertices = np.unique(self.in_body[self.whole.faces[faces]])
             return vertices[vertices >= 0]
 
-        lacks = lacking(features, found, seen, self._curvature)
+        lacks = lacking(traits.features, found, seen, self._curvature)
+        # A scan may show all of a head and nothing of the lining of its mouth.
+        lacks[np.isfinite(traits.reach)] = 0.0
         return Doubt(lacks, of_body(apart.left), of_body(apart.torn))
 
     def absent(self, doubt: Doubt, share: float) -> Bools:

@@ -13,7 +13,25 @@ from threadpoolctl import threadpool_limits
 
 from licp.errors import InputError
 
-__all__ = ["ALONE", "Crew", "one_blas_thread", "positive", "search_threads", "slices"]
+__all__ = [
+    "ALONE",
+    "THREAD_VARIABLES",
+    "Crew",
+    "one_blas_thread",
+    "positive",
+    "search_threads",
+    "slices",
+]
+
+# Environment variables that say how many threads BLAS, OpenMP and Numba start with.
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMBA_NUM_THREADS",
+)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -15,21 +15,11 @@ from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any
 
 from licp.errors import LicpError
-from licp.threads import positive, search_threads
+from licp.threads import THREAD_VARIABLES, positive, search_threads
 
 __all__ = ["JobTimeoutError", "WorkerPool"]
 
-_ONE_THREAD = dict.fromkeys(
-    (
-        "OMP_NUM_THREADS",
-        "OPENBLAS_NUM_THREADS",
-        "MKL_NUM_THREADS",
-        "BLIS_NUM_THREADS",
-        "VECLIB_MAXIMUM_THREADS",
-        "NUMBA_NUM_THREADS",
-    ),
-    "1",
-)
+_ONE_THREAD = dict.fromkeys(THREAD_VARIABLES, "1")
 _starting = threading.Lock()
 
 

@@ -162,6 +162,7 @@ def _one_way(
 ) -> tuple[Distances | None, float]:
     """Distances of a part of one surface to the other, and how much of the part is near it."""
     some = Surface(of.vertices, of.faces[part])
+    some.normals = of.normals
     if not some.size > 0:
         return None, 0.0
     return _forward(some, to, _REACH * size / some.size)

@@ -328,9 +328,7 @@ def _fit(batch: Batch, measures: Sequence[Measures]) -> dict[str, dict[str, floa
         several = [batch.reports[m.key]["quality"][way] for m in measures]
         several = [d for d in several if d is not None]
         found[way] = (
-            {p: float(np.median([d[p] for d in several])) for p in _PARTS}
-            if several
-            else None
+            {p: float(np.median([d[p] for d in several])) for p in _PARTS} if several else None
         )
     return found
 
@@ -349,7 +347,7 @@ def _landmarks(measures: Sequence[Measures]) -> dict[str, Any] | None:
     if not several:
         return None
     found: dict[str, Any] = {"scans": len(several), "all": _statistics(np.concatenate(several))}
-    if all(len(e) == 68 for e in several):
+    if all(m.ibug for m in measures if m.landmarks is not None):
         stack = np.array(several)
         found["groups"] = {
             name: _statistics(stack[:, part].ravel())

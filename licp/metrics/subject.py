@@ -106,6 +106,8 @@ class Measures:
         The square root of its area.
     landmarks : (68,) float64 or None
         Errors, NaN where the template has no such landmark; or (k,) for a file of landmarks.
+    ibug : bool
+        Whether they are iBUG-68.
     regions : dict of str to RegionDistances
     distance : (n,) float64 or None
         From each vertex to the scan; NaN where the closest point lies on the scan's border.
@@ -117,6 +119,7 @@ class Measures:
     vertices: Floats
     size: float
     landmarks: Floats | None
+    ibug: bool
     regions: dict[str, RegionDistances]
     distance: Floats | None
     annotations: dict[str, Annotation]
@@ -137,7 +140,7 @@ def measure(known: Known, job: Job, begin: Callable[[str], None]) -> Measures:
     V, F = mesh.vertices, mesh.faces
     size = float(np.sqrt(face_normals_areas(V, F)[1].sum()))
     if job.source is None:
-        return Measures(job.key, V, size, None, {}, None, {}, ["no scan"])
+        return Measures(job.key, V, size, None, False, {}, None, {}, ["no scan"])
     scan = load_scan(job.source.scan)
     begin("measure")
     notes: list[str] = []
@@ -154,7 +157,8 @@ def measure(known: Known, job: Job, begin: Callable[[str], None]) -> Measures:
             annotations[name] = Annotation(
                 drawn, places, loose_ends(drawn, spacing), float(gap.mean())
             )
-    return Measures(job.key, V, size, landmarks, regions, distance, annotations, notes)
+    ibug = not isinstance(job.source.landmarks, Path)
+    return Measures(job.key, V, size, landmarks, ibug, regions, distance, annotations, notes)
 
 
 def _landmarks(
