@@ -16,7 +16,7 @@ from licp.template import PreparedTemplate
 from licp.territory import Places
 from licp.untangle import Untangled, untangled
 
-__all__ = ["Bent", "bend", "bend_roughly", "near_matches", "straightened", "told_places"]
+__all__ = ["Bent", "Stages", "bend", "bend_roughly", "near_matches", "straightened", "told_places"]
 
 Floats = NDArray[np.float64]
 Stages = tuple[Stage, ...]

@@ -18,7 +18,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from licp.errors import InputError, MeshError
-from licp.geometry import _faces, _points, face_edges
+from licp.geometry import as_faces, as_points, face_edges
 from licp.similarity import Similarity
 
 __all__ = [
@@ -27,6 +27,8 @@ __all__ = [
     "closest_on_incident",
     "closest_on_triangle",
     "leaning_feet",
+    "read_only_view",
+    "tree_of",
 ]
 
 Floats = NDArray[np.float64]
@@ -173,7 +175,7 @@ def closest_on_incident(
     ([0], [[0.5, 0.25, 0.25]], [[0.25, 0.25, 0.0]], [4.0])
     """
     P = _queries(points)
-    V = _points(vertices)
+    V = as_points(vertices)
     F = np.ascontiguousarray(faces, np.int64)
     at = np.ascontiguousarray(vertex_ids, np.int64)
     if at.shape != (len(P),):
@@ -190,7 +192,7 @@ def closest_on_incident(
             f"(first: vertex_ids[{bad[0]}] = {at[bad[0]]})"
         )
     result: tuple[Ints, Floats, Floats, Floats] = _incident(
-        *map(_frozen, (P, at, V, F, np.asarray(indptr), np.asarray(indices)))
+        *map(read_only_view, (P, at, V, F, np.asarray(indptr), np.asarray(indices)))
     )
     return result
 
@@ -455,8 +457,8 @@ class TriangleTree:
     """
 
     def __init__(self, vertices: ArrayLike, faces: ArrayLike) -> None:
-        V = _points(vertices)
-        F = _faces(faces, len(V))
+        V = as_points(vertices)
+        F = as_faces(faces, len(V))
         if not len(F):
             raise MeshError("a mesh without faces has no surface to search")
         if not np.isfinite(V).all():
@@ -467,7 +469,9 @@ class TriangleTree:
         self.order: Ints
         self.corners: Floats
         self._move: Similarity | None = None
-        self.boxes, self.order, self.corners = _build(_frozen(V), _frozen(F), self.depth)
+        self.boxes, self.order, self.corners = _build(
+            read_only_view(V), read_only_view(F), self.depth
+        )
 
     def reshaped(self, vertices: Floats, faces: Ints) -> "TriangleTree":
         """A tree of the same faces with their vertices (n, 3) at other places.
@@ -478,7 +482,7 @@ class TriangleTree:
         other = copy(self)
         other._move = None
         other.boxes, other.corners = _boxes(
-            _frozen(vertices), _frozen(faces), self.order, self.depth
+            read_only_view(vertices), read_only_view(faces), self.order, self.depth
         )
         return other
 
@@ -527,7 +531,12 @@ class TriangleTree:
             grown, P = self._move.scale, self._move.inverse().apply(P)
         limit = np.ascontiguousarray(np.broadcast_to((bound / grown) ** 2, len(P)))
         squared, face, bary = _query(
-            _frozen(P), _frozen(limit), self.boxes, self.order, self.corners, self.depth
+            read_only_view(P),
+            read_only_view(limit),
+            self.boxes,
+            self.order,
+            self.corners,
+            self.depth,
         )
         return grown * np.sqrt(squared), face, bary
 
@@ -677,7 +686,7 @@ class Border:
     def __init__(
         self, faces: ArrayLike, n: int, edges: tuple[Ints, Ints, Ints] | None = None
     ) -> None:
-        F = _faces(faces, n)
+        F = as_faces(faces, n)
         pairs, counts, sides = face_edges(F) if edges is None else edges
         alone = counts == 1
         at_border = np.zeros(n, bool)
@@ -698,7 +707,7 @@ class Border:
         """
         f = np.ascontiguousarray(face, np.int64)
         bary = np.ascontiguousarray(barycentric, np.float64)
-        flags: Bools = _on_border(*map(_frozen, (f, bary, self._opposite, self._corners)))
+        flags: Bools = _on_border(*map(read_only_view, (f, bary, self._opposite, self._corners)))
         return flags
 
 
@@ -720,7 +729,7 @@ def _on_border(face: Any, bary: Any, opposite: Any, corners: Any) -> Any:
     return flags
 
 
-def _tree_of(vertices: ArrayLike, faces: ArrayLike, tree: TriangleTree | None) -> TriangleTree:
+def tree_of(vertices: ArrayLike, faces: ArrayLike, tree: TriangleTree | None) -> TriangleTree:
     """The given tree if there is one, else a new one."""
     if tree is None:
         return TriangleTree(vertices, faces)
@@ -741,7 +750,7 @@ def _queries(points: ArrayLike) -> Floats:
     return P
 
 
-def _frozen(array: NDArray[Any]) -> NDArray[Any]:
+def read_only_view(array: NDArray[Any]) -> NDArray[Any]:
     # Kernels are compiled once for each kind of array; a caller's array may be read-only or not.
     view = array.view()
     view.flags.writeable = False

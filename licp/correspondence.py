@@ -20,7 +20,7 @@ from licp.threads import ALONE, Crew
 from licp.traits import Traits
 from licp.walk import walk_nearest
 
-__all__ = ["Matcher", "Matches", "State"]
+__all__ = ["Matcher", "Matches", "StageMatcher", "State"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

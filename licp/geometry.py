@@ -16,15 +16,24 @@ from licp.errors import MeshError
 __all__ = [
     "all_of",
     "any_of",
+    "as_faces",
+    "as_points",
     "border_edges",
     "border_vertices",
     "components",
     "edges",
     "face_edges",
     "face_normals_areas",
+    "first_equal",
     "grouped_faces",
+    "neighbours_by_edges",
+    "sort_pairs",
+    "sorted_corners",
+    "union",
+    "unsigned",
     "vertex_areas",
     "vertex_faces",
+    "vertex_fans",
     "vertex_neighbours",
     "vertex_normals",
 ]
@@ -80,8 +89,8 @@ def face_normals_areas(vertices: ArrayLike, faces: ArrayLike) -> tuple[Floats, F
     >>> n.tolist(), a.tolist()
     ([[0.0, 0.0, 1.0]], [1.0])
     """
-    V = _points(vertices)
-    normals, areas = _face_normals_areas(V, _faces(faces, len(V)))
+    V = as_points(vertices)
+    normals, areas = _face_normals_areas(V, as_faces(faces, len(V)))
     return normals, areas
 
 
@@ -99,8 +108,8 @@ def vertex_normals(vertices: ArrayLike, faces: ArrayLike) -> Floats:
     >>> vertex_normals([[0, 0, 0], [2, 0, 0], [0, 1, 0]], [[0, 1, 2]])[0].tolist()
     [0.0, 0.0, 1.0]
     """
-    V = _points(vertices)
-    normals: Floats = _vertex_normals(V, _faces(faces, len(V)))
+    V = as_points(vertices)
+    normals: Floats = _vertex_normals(V, as_faces(faces, len(V)))
     return normals
 
 
@@ -114,8 +123,8 @@ def vertex_areas(vertices: ArrayLike, faces: ArrayLike, areas: Floats | None = N
     >>> vertex_areas([[0, 0, 0], [2, 0, 0], [0, 3, 0]], [[0, 1, 2]]).tolist()
     [1.0, 1.0, 1.0]
     """
-    V = _points(vertices)
-    F = _faces(faces, len(V))
+    V = as_points(vertices)
+    F = as_faces(faces, len(V))
     third = np.repeat((_face_normals_areas(V, F)[1] if areas is None else areas) / 3.0, 3)
     return np.bincount(F.ravel(), third, minlength=len(V)).astype(np.float64, copy=False)
 
@@ -152,7 +161,7 @@ def face_edges(faces: ArrayLike) -> tuple[Ints, Ints, Ints]:
         ``sides[f, k]`` is the edge from corner ``k`` to corner ``(k + 1) % 3`` of face ``f``;
         -1 where both corners are the same vertex.
     """
-    F = _faces(faces)
+    F = as_faces(faces)
     e, c, s = _face_edges(F, int(F.max()) + 1 if F.size else 0)
     return e, c, s
 
@@ -167,7 +176,7 @@ def grouped_faces(faces: Ints, group: Ints) -> Ints:
     """
     F = group[faces]
     F = F[(F[:, 0] != F[:, 1]) & (F[:, 1] != F[:, 2]) & (F[:, 2] != F[:, 0])]
-    once: Ints = F[_first_equal(_sorted_corners(F)) == np.arange(len(F))]
+    once: Ints = F[first_equal(sorted_corners(F)) == np.arange(len(F))]
     return once
 
 
@@ -193,7 +202,7 @@ def border_vertices(faces: ArrayLike, n: int) -> Bools:
     [True, True, True, False]
     """
     flags = np.zeros(n, bool)
-    flags[border_edges(_faces(faces, n)).ravel()] = True
+    flags[border_edges(as_faces(faces, n)).ravel()] = True
     return flags
 
 
@@ -211,8 +220,8 @@ def components(faces: ArrayLike, n: int) -> Ints:
     >>> components([[0, 1, 2], [4, 5, 6], [6, 5, 7]], 8).tolist()
     [1, 1, 1, -1, 0, 0, 0, 0]
     """
-    F = _faces(faces, n)
-    roots = _union(F, n)
+    F = as_faces(faces, n)
+    roots = union(F, n)
     size = np.bincount(roots[roots >= 0], minlength=n)
     by_size = np.argsort(-size, kind="stable")
     rank = np.empty(n + 1, np.int64)
@@ -237,7 +246,7 @@ def vertex_faces(faces: ArrayLike, n: int) -> tuple[Ints, Ints]:
     >>> i[p[1]:p[2]].tolist()
     [0, 1]
     """
-    p, i = _bucket(_faces(faces, n).ravel(), n)
+    p, i = _bucket(as_faces(faces, n).ravel(), n)
     return p, i // 3
 
 
@@ -269,7 +278,7 @@ def vertex_fans(faces: ArrayLike, n: int) -> tuple[NDArray[np.uint64], NDArray[n
     >>> rows[int(p[1]) : int(p[2])].tolist()
     [[0, 2, 0], [1, 3, 2]]
     """
-    F = _faces(faces, n)
+    F = as_faces(faces, n)
     p, i = _bucket(F.ravel(), n)
     face, corner = np.divmod(i, 3)
     others = F[face, (corner + 1) % 3], F[face, (corner + 2) % 3]
@@ -291,10 +300,10 @@ def vertex_neighbours(faces: ArrayLike, n: int) -> tuple[Ints, Ints]:
     >>> i[p[1]:p[2]].tolist()
     [0, 2, 3]
     """
-    return _neighbours(edges(_faces(faces, n))[0], n)
+    return neighbours_by_edges(edges(as_faces(faces, n))[0], n)
 
 
-def _neighbours(e: Ints, n: int) -> tuple[Ints, Ints]:
+def neighbours_by_edges(e: Ints, n: int) -> tuple[Ints, Ints]:
     # With the (higher, lower) pairs first, a stable bucket sort leaves every row ascending.
     start = np.concatenate([e[:, 1], e[:, 0]])
     end = np.concatenate([e[:, 0], e[:, 1]])
@@ -302,14 +311,14 @@ def _neighbours(e: Ints, n: int) -> tuple[Ints, Ints]:
     return p, end[order]
 
 
-def _points(vertices: ArrayLike) -> Floats:
+def as_points(vertices: ArrayLike) -> Floats:
     V = np.ascontiguousarray(vertices, np.float64)
     if V.ndim != 2 or V.shape[1] != 3:
         raise MeshError(f"vertices must have shape (n, 3), not {V.shape}")
     return V
 
 
-def _faces(faces: ArrayLike, n: int | None = None) -> Ints:
+def as_faces(faces: ArrayLike, n: int | None = None) -> Ints:
     F = np.ascontiguousarray(faces, np.int64)
     if F.ndim != 2 or F.shape[1] != 3:
         raise MeshError(f"faces must have shape (m, 3), not {F.shape}")
@@ -421,7 +430,7 @@ def _face_edges(F: Any, n: int) -> Any:
     e = -1
     for v in range(n):
         first, end = start[v], start[v + 1]
-        _sort_pairs(high[first:end], owner[first:end])
+        sort_pairs(high[first:end], owner[first:end])
         for i in range(first, end):
             if i == first or high[i] != high[i - 1]:
                 e += 1
@@ -432,7 +441,7 @@ def _face_edges(F: Any, n: int) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _sort_pairs(keys: Any, values: Any) -> Any:
+def sort_pairs(keys: Any, values: Any) -> Any:
     """Sort keys in place and move values along: by insertion, over gaps if there are many.
 
     Gaps of a third (D. L. Shell, CACM 1959) keep vertices with thousands of edges cheap.
@@ -452,7 +461,7 @@ def _sort_pairs(keys: Any, values: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _union(F: Any, n: int) -> Any:
+def union(F: Any, n: int) -> Any:
     """Lowest vertex of the component of each vertex; -1 for unreferenced vertices."""
     parent = np.full(n, -1, np.int64)
     for f in range(F.shape[0]):
@@ -479,7 +488,7 @@ def _union(F: Any, n: int) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _sorted_corners(F: Any) -> Any:
+def sorted_corners(F: Any) -> Any:
     out = np.empty(F.shape, np.int64)
     for f in range(F.shape[0]):
         a, b, c = F[f, 0], F[f, 1], F[f, 2]
@@ -489,7 +498,7 @@ def _sorted_corners(F: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _first_equal(rows: Any) -> Any:
+def first_equal(rows: Any) -> Any:
     """For each row of integers (m, 3) the first row equal to it, by an open hash table."""
     m = rows.shape[0]
     size = 16

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from licp.correspondence import State
 from licp.errors import InputError
 from licp.geometry import vertex_neighbours
-from licp.mesh import _frozen
+from licp.mesh import frozen
 from licp.morph import Morpher
 from licp.repair import CleanMesh
 from licp.result import MorphResult
@@ -62,7 +62,7 @@ class Guidance:
             values = np.array(getattr(self, name))
             if values.ndim != 1 or values.dtype != bool or len(values) != len(self.raised):
                 raise InputError(f"{name} must be bool, one for each vertex of the template")
-            object.__setattr__(self, name, _frozen(values))
+            object.__setattr__(self, name, frozen(values))
 
     def __bool__(self) -> bool:
         """Whether there is anything to be done."""

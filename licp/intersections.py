@@ -7,9 +7,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from licp.closest import TriangleTree, _tree_of
+from licp.closest import TriangleTree, tree_of
 from licp.errors import MeshError
-from licp.geometry import _faces
+from licp.geometry import as_faces
 from licp.threads import ALONE, Crew
 
 __all__ = ["self_intersections"]
@@ -74,8 +74,8 @@ def self_intersections(
     >>> self_intersections(V, [[0, 1, 2], [3, 4, 5]]).tolist()
     [[0, 1]]
     """
-    tree = _tree_of(vertices, faces, tree)
-    F = _faces(faces)
+    tree = tree_of(vertices, faces, tree)
+    F = as_faces(faces)
     wanted = np.ones(len(F), bool) if among is None else np.asarray(among, bool)
     if wanted.shape != (len(F),):
         raise MeshError(f"among must have one flag for each of {len(F)} faces, not {wanted.shape}")

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from licp.errors import LandmarkError
 from licp.geometry import any_of
-from licp.mesh import Mesh, _frozen
+from licp.mesh import Mesh, frozen
 
 __all__ = ["BoundLandmarks", "Landmarks", "as_landmarks"]
 
@@ -84,8 +84,8 @@ class Landmarks:
         else:
             template = _ids(self.template, k, "vertex")
         put(self, "template", template)
-        put(self, "positions", _frozen(positions))
-        put(self, "confidence", _frozen(c))
+        put(self, "positions", frozen(positions))
+        put(self, "confidence", frozen(c))
 
     def bind(self, mesh: Mesh, index: Ints, body: Ints) -> "BoundLandmarks":
         """Look the template points up; those with confidence 0 are left out.
@@ -234,7 +234,7 @@ def _ids(values: Any, k: int, what: str) -> Ints:
         raise LandmarkError(f"{k} landmark positions but {what} ids of shape {ids.shape}")
     if k and ids.dtype.kind not in "iu":
         raise LandmarkError(f"{what} ids of landmarks must be integers, not {ids.dtype}")
-    return _frozen(ids.astype(np.int64))
+    return frozen(ids.astype(np.int64))
 
 
 def _weights(values: Any, k: int) -> Floats:
@@ -251,7 +251,7 @@ def _weights(values: Any, k: int) -> Floats:
         raise LandmarkError("barycentric coordinates must be finite and add up to 1")
     if (weights < -1e-6).any():
         raise LandmarkError("barycentric coordinates must not be negative")
-    return _frozen(weights)
+    return frozen(weights)
 
 
 def _known(ids: Ints, n: int, what: str) -> Ints:

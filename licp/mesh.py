@@ -16,7 +16,7 @@ from licp.geometry import all_of, any_of
 if TYPE_CHECKING:
     import trimesh
 
-__all__ = ["Mesh"]
+__all__ = ["Mesh", "fan_rows", "frozen"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -101,8 +101,8 @@ class Mesh:
             raise MeshError(f"{self.name}: there are no faces; a point cloud cannot be used")
         quads = rows.shape[1] == 4 and bool((rows[:, 3] >= 0).any())
         put(self, "vertices", V)
-        put(self, "polygons", _frozen(rows) if quads else None)
-        put(self, "faces", _frozen(_triangles(rows)))
+        put(self, "polygons", frozen(rows) if quads else None)
+        put(self, "faces", frozen(_triangles(rows)))
 
         if (self.uv is None) != (self.uv_faces is None):
             raise MeshError(f"{self.name}: uv and uv_faces go together, one of them is missing")
@@ -114,14 +114,14 @@ class Mesh:
                     f"{self.name}: uv_faces has shape {uv_rows.shape}, faces {rows.shape}; "
                     "every corner of a face needs its uv index"
                 )
-            put(self, "uv", _frozen(uv))
-            put(self, "uv_faces", _frozen(uv_rows[:, : 4 if quads else 3]))
+            put(self, "uv", frozen(uv))
+            put(self, "uv_faces", frozen(uv_rows[:, : 4 if quads else 3]))
 
         if self.colors is not None:
             colors = _numbers(self.colors, self.name, "colors", (3, 4))
             if len(colors) != n or not np.isfinite(colors).all():
                 raise MeshError(f"{self.name}: colors must be finite, one row for each vertex")
-            put(self, "colors", _frozen(colors))
+            put(self, "colors", frozen(colors))
 
         put(self, "materials", tuple(str(m) for m in self.materials))
         if self.face_materials is not None:
@@ -133,7 +133,7 @@ class Mesh:
                     f"{self.name}: face_materials refers to material {fm.max()}, but there are "
                     f"{len(self.materials)}"
                 )
-            put(self, "face_materials", _frozen(fm.astype(np.int64)))
+            put(self, "face_materials", frozen(fm.astype(np.int64)))
         if self.mtllib is not None:
             put(self, "mtllib", Path(self.mtllib))
         if isinstance(self.texture, (str, os.PathLike)):
@@ -292,7 +292,7 @@ class Mesh:
         return cls(mesh.vertices, faces, name=name, **extra)
 
 
-def _frozen(a: NDArray[Any]) -> NDArray[Any]:
+def frozen(a: NDArray[Any]) -> NDArray[Any]:
     a = np.ascontiguousarray(a)
     a.flags.writeable = False
     return a
@@ -325,7 +325,7 @@ def _positions(values: Any, name: str) -> Floats:
             f"{name}: {len(bad)} of {len(V)} vertices have coordinates that are not finite or "
             f"beyond {_HUGE:g} ({first}); remove them and the faces that use them"
         )
-    return _frozen(V)
+    return frozen(V)
 
 
 def _rows(values: Any, n: int, name: str, what: str, of: str, holes: bool = False) -> Ints:

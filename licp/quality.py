@@ -14,11 +14,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from licp.closest import TriangleTree, _frozen, _tree_of
+from licp.closest import TriangleTree, read_only_view, tree_of
 from licp.errors import InputError, MeshError
 from licp.geometry import (
-    _faces,
-    _points,
+    as_faces,
+    as_points,
     edges,
     face_normals_areas,
 )
@@ -36,8 +36,10 @@ __all__ = [
     "area_distortion",
     "assess",
     "assess_surfaces",
+    "distances_to_scan",
     "edge_distortion",
     "flipped_faces",
+    "searched",
     "surface_distances",
 ]
 
@@ -226,7 +228,7 @@ def assess_surfaces(
     scale = _scale(rest.areas, fit.areas)
     parts: tuple[Callable[[], Any], ...] = (
         lambda: _backward(fit, scan, _SAMPLES, _REACH),
-        lambda: _forward(fit, scan, _REACH),
+        lambda: distances_to_scan(fit, scan, _REACH),
         lambda: _edge_distortion(rest.vertices, fit.vertices, rest.edges[0], scale),
         lambda: _distortion(rest.areas, fit.areas / scale**2),
     )
@@ -292,21 +294,21 @@ def surface_distances(
     """
     if samples < 1 or not reach > 0:
         raise InputError(f"samples and reach must be positive, not {samples} and {reach}")
-    fit = _searched(*_shape(vertices, faces), tree)
-    scan = _searched(*_shape(scan_vertices, scan_faces), scan_tree)
-    forward, backward = _forward(fit, scan, reach), _backward(fit, scan, samples, reach)
+    fit = searched(*_shape(vertices, faces), tree)
+    scan = searched(*_shape(scan_vertices, scan_faces), scan_tree)
+    forward, backward = distances_to_scan(fit, scan, reach), _backward(fit, scan, samples, reach)
     return SurfaceDistances(forward[0], backward[0], forward[1], backward[1])
 
 
-def _searched(vertices: Floats, faces: NDArray[np.int64], tree: TriangleTree | None) -> Surface:
+def searched(vertices: Floats, faces: NDArray[np.int64], tree: TriangleTree | None) -> Surface:
     """A surface, whose tree may be known."""
     surface = Surface(vertices, faces)
     surface.normals = outward_normals(vertices, faces)
-    surface.__dict__["triangles"] = _tree_of(vertices, faces, tree)
+    surface.__dict__["triangles"] = tree_of(vertices, faces, tree)
     return surface
 
 
-def _forward(fit: Surface, scan: Surface, reach: float) -> tuple[Distances | None, float]:
+def distances_to_scan(fit: Surface, scan: Surface, reach: float) -> tuple[Distances | None, float]:
     """From the template to the scan."""
     used = np.flatnonzero(fit.vertex_areas)
     return _measure(fit, used, fit.vertex_areas[used], scan, reach * fit.size)
@@ -381,7 +383,7 @@ def flipped_faces(rest_vertices: ArrayLike, vertices: ArrayLike, faces: ArrayLik
     n0, area0 = face_normals_areas(V0, F)
     n1, area1 = face_normals_areas(V1, F)
     weight = np.where(area1 > 0, area0, 0.0)
-    flipped: Bools = _agreement(*map(_frozen, (V0, V1, F, n0, n1, weight))) < -1e-9
+    flipped: Bools = _agreement(*map(read_only_view, (V0, V1, F, n0, n1, weight))) < -1e-9
     return flipped
 
 
@@ -550,11 +552,11 @@ def _percentiles(values: Floats, weights: Floats, *percents: float) -> list[floa
 
 
 def _shape(vertices: ArrayLike, faces: ArrayLike) -> tuple[Floats, NDArray[np.int64]]:
-    V = _points(vertices)
+    V = as_points(vertices)
     if not np.isfinite(V).all():
         bad = np.flatnonzero(~np.isfinite(V).all(1))
         raise MeshError(f"{len(bad)} vertices are not finite (first: vertex {bad[0]})")
-    return V, _faces(faces, len(V))
+    return V, as_faces(faces, len(V))
 
 
 def _shapes(

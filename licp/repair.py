@@ -14,17 +14,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from licp.errors import MeshError
 from licp.geometry import (
-    _faces,
-    _first_equal,
-    _neighbours,
-    _points,
-    _sort_pairs,
-    _sorted_corners,
-    _union,
     any_of,
+    as_faces,
+    as_points,
     components,
     face_edges,
     face_normals_areas,
+    first_equal,
+    neighbours_by_edges,
+    sort_pairs,
+    sorted_corners,
+    union,
     vertex_normals,
 )
 
@@ -282,8 +282,8 @@ def clean_scan(vertices: ArrayLike, faces: ArrayLike) -> CleanMesh:
 
 
 def _repair(vertices: ArrayLike, faces: ArrayLike, scan: bool) -> CleanMesh:
-    V = _points(vertices)
-    F = _faces(faces, len(V))
+    V = as_points(vertices)
+    F = as_faces(faces, len(V))
     n = len(V)
     N, A = face_normals_areas(V, F)
     flat = A == 0.0
@@ -293,7 +293,7 @@ def _repair(vertices: ArrayLike, faces: ArrayLike, scan: bool) -> CleanMesh:
             "vertices coincide or lie on lines"
         )
     F, N, A = _take(~flat, F, N, A)
-    first = _first_equal(_sorted_corners(F)) == np.arange(len(F))
+    first = first_equal(sorted_corners(F)) == np.arange(len(F))
     F, N, A = _take(first, F, N, A)
     repeated = int((~first).sum())
     E, counts, sides = face_edges(F)
@@ -301,7 +301,7 @@ def _repair(vertices: ArrayLike, faces: ArrayLike, scan: bool) -> CleanMesh:
     welded = int((root != np.arange(n)).sum())
     if welded:
         F = root[F]
-        first = _first_equal(_sorted_corners(F)) == np.arange(len(F))
+        first = first_equal(sorted_corners(F)) == np.arange(len(F))
         F, N, A = _take(first, F, N, A)
         repeated += int((~first).sum())
         E, counts, sides = face_edges(F)
@@ -380,7 +380,7 @@ def _weld(V: Floats, F: Ints, N: Floats, E: Ints, counts: Ints, sides: Ints) -> 
     place = np.arange(n)
     border = np.unique(E[counts == 1])
     # Adding zero makes -0 equal 0 bit for bit.
-    place[border] = border[_first_equal((V[border] + 0.0).view(np.int64))]
+    place[border] = border[first_equal((V[border] + 0.0).view(np.int64))]
     if np.array_equal(place[border], border):
         return place
     placed = face_edges(place[F])[2]
@@ -396,7 +396,7 @@ def _weld(V: Floats, F: Ints, N: Floats, E: Ints, counts: Ints, sides: Ints) -> 
     pairs = np.concatenate(
         [np.stack([a, np.where(same_way, c, d)], 1), np.stack([b, np.where(same_way, d, c)], 1)]
     )[np.tile(agree, 2)]
-    root: Ints = _union(pairs[:, [0, 1, 1]], n)
+    root: Ints = union(pairs[:, [0, 1, 1]], n)
     return np.where(root < 0, np.arange(n), root)
 
 
@@ -434,7 +434,7 @@ def _cuts(N: Floats, A: Floats, sides: Ints, counts: Ints) -> Bools:
 def _spikes(V: Floats, F: Ints, N: Floats, E: Ints, size: float) -> Bools:
     normals = vertex_normals(V, F)
     mean = _mean_edges(V, E)
-    start, neighbour = _neighbours(E, len(V))
+    start, neighbour = neighbours_by_edges(E, len(V))
     suspect = _crooked(F, N, normals)
     _keep_raised(suspect, V, normals, mean, start, neighbour)
     spike, slim = _find_spikes(V, mean, start, neighbour, np.flatnonzero(suspect))
@@ -812,7 +812,7 @@ def _stick_out(
             m += 1
     if m < 6:
         return 0.0, 0.0, 0.0
-    _sort_pairs(lengths[:m], lengths[:m].copy())
+    sort_pairs(lengths[:m], lengths[:m].copy())
     unit = lengths[m // 2]
     apart = 0.0
     for d in range(3):

@@ -8,12 +8,12 @@ from scipy import sparse
 
 from licp.closest import Border, TriangleTree, closest_on_incident
 from licp.geometry import (
-    _first_equal,
-    _neighbours,
     any_of,
     face_edges,
     face_normals_areas,
+    first_equal,
     grouped_faces,
+    neighbours_by_edges,
     unsigned,
     vertex_areas,
     vertex_faces,
@@ -23,7 +23,7 @@ from licp.geometry import (
 from licp.laplacian import cotangent_laplacian
 from licp.similarity import Similarity
 
-__all__ = ["Surface", "even_subset", "spatial_order"]
+__all__ = ["Surface", "even_subset", "group_sums", "spatial_order"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -119,7 +119,7 @@ class Surface:
     @cached_property
     def neighbours(self) -> Rows:
         """Vertices next to each one as compressed rows, for kernels."""
-        return unsigned(*_neighbours(self.edges[0], len(self.vertices)))
+        return unsigned(*neighbours_by_edges(self.edges[0], len(self.vertices)))
 
     @cached_property
     def triangles(self) -> TriangleTree:
@@ -190,7 +190,7 @@ class Surface:
         """
         c = len(kept)
         some = Surface(self.vertices[kept], faces)
-        some.normals = _unit(_sums(self.normals, cell, c))
+        some.normals = _unit(group_sums(self.normals, cell, c))
         some.__dict__["at_border"] = np.bincount(cell, self.at_border, minlength=c) > 0
         return some
 
@@ -204,14 +204,14 @@ class Surface:
         cell = np.floor((self.vertices - low) / spacing).astype(np.int64)
         octant = ((self.normals > 0) @ np.array([1, 2, 4])).astype(np.int64)
         cell[:, 0] = 8 * cell[:, 0] + octant
-        first = _first_equal(cell)
+        first = first_equal(cell)
         kinds = np.flatnonzero(first == np.arange(len(first)))
         # Numbered by place, so that the order of the vertices does not matter.
         rank = np.empty(len(first), np.int64)
         rank[kinds[np.lexsort(cell[kinds].T)]] = np.arange(len(kinds))
         group = rank[first]
         count = np.bincount(group)
-        mean = _sums(self.vertices, group, len(count)) / count[:, None]
+        mean = group_sums(self.vertices, group, len(count)) / count[:, None]
         F = grouped_faces(self.faces, group)
         n = len(mean)
         used = np.zeros(n, bool)
@@ -219,7 +219,7 @@ class Surface:
         coarse = Surface(mean[used], (np.cumsum(used) - 1)[F])
         # Faces that collapse leave slits and folds: normals and border are those of the vertices
         # that were averaged.
-        coarse.normals = _unit(_sums(self.normals, group, n)[used])
+        coarse.normals = _unit(group_sums(self.normals, group, n)[used])
         coarse.__dict__["at_border"] = (np.bincount(group, self.at_border) > 0)[used]
         return coarse
 
@@ -233,7 +233,7 @@ def _least(points: Floats) -> Floats:
     return np.array([x.min() for x in points.T])
 
 
-def _sums(rows: Floats, group: Ints, count: int) -> Floats:
+def group_sums(rows: Floats, group: Ints, count: int) -> Floats:
     """Sums over groups of rows (n, 3), (count, 3)."""
     return np.stack([np.bincount(group, x, minlength=count) for x in rows.T], 1)
 

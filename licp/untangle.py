@@ -11,7 +11,7 @@ from scipy.spatial import KDTree
 from licp.geometry import all_of, any_of, components, edges, vertex_normals
 from licp.intersections import self_intersections
 from licp.quality import Faults, flipped_faces
-from licp.surface import Surface, _sums
+from licp.surface import Surface, group_sums
 from licp.threads import ALONE, Crew
 
 __all__ = ["Untangled", "unfold", "untangle", "untangled"]
@@ -291,7 +291,7 @@ class _Tangle:
         at = np.r_[below, above].ravel()
         pushes = np.bincount(at, moves.ravel() != 0.0, minlength=len(X))[:, None]
         each = (moves[:, :, None] * np.r_[up, up][:, None]).reshape(-1, 3)
-        step: Floats = _sums(each, at, len(X)) / np.maximum(pushes, 1.0)
+        step: Floats = group_sums(each, at, len(X)) / np.maximum(pushes, 1.0)
         length = np.linalg.norm(step, axis=1, keepdims=True)
         step *= np.minimum(1.0, _STRIDE * self._edge / np.maximum(length, 1e-300))
         own = np.where(pushes > 0, _KEPT, 0.0)

@@ -13,7 +13,7 @@ from licp.geometry import all_of
 from licp.io import as_mesh
 from licp.landmarks import Landmarks, as_landmarks
 from licp.mesh import Mesh
-from licp.quality import Distances, _forward, _searched
+from licp.quality import Distances, distances_to_scan, searched
 from licp.surface import Surface
 
 __all__ = ["RegionDistances", "landmark_errors", "region_distances", "region_faces"]
@@ -144,8 +144,8 @@ def region_distances(
     rows = {name: region_faces(mesh, region, name) for name, region in regions.items()}
     if not rows:
         return {}
-    fit = _searched(mesh.vertices, mesh.faces, tree)
-    there = _searched(target.vertices, target.faces, scan_tree)
+    fit = searched(mesh.vertices, mesh.faces, tree)
+    there = searched(target.vertices, target.faces, scan_tree)
     over = fit.triangles.query(there.vertices)[1][there.faces]
     found = {}
     for name, part in rows.items():
@@ -165,4 +165,4 @@ def _one_way(
     some.normals = of.normals
     if not some.size > 0:
         return None, 0.0
-    return _forward(some, to, _REACH * size / some.size)
+    return distances_to_scan(some, to, _REACH * size / some.size)

@@ -22,7 +22,7 @@ from licp.metrics.model import ModelQuality, model_quality, procrustes
 from licp.metrics.subject import Measures
 from licp.metrics.transfer import swap_distances
 
-__all__ = ["Batch", "Summary", "open_batch", "summarise"]
+__all__ = ["Batch", "Summary", "model_lacks", "open_batch", "summarise", "table"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
