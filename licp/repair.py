@@ -21,12 +21,11 @@ from licp.geometry import (
     face_edges,
     face_normals_areas,
     first_equal,
-    neighbours_by_edges,
-    sort_pairs,
     sorted_corners,
     union,
     vertex_normals,
 )
+from licp.spikes import find_spikes, stretched_faces
 
 __all__ = ["CleanMesh", "RepairReport", "clean", "clean_scan", "outward_normals"]
 
@@ -45,25 +44,11 @@ _INDEPENDENT = 0.2
 # Parts with less than this share of the area of the largest are debris (12 cm2 beside a head; an
 # ear has 25).
 _DEBRIS = 0.01
-# Spikes, see _spike_scores. Without spikes the score stays below 2.9 on real and simulated scans.
-_SUSPECT = 0.5
-# Every spike we have seen has vertices that are raised a quarter of their mean edge length above
-# their neighbours; noise as large as a tenth of the spacing raises few this much.
-_RAISED = 0.1
-_SPIKE = 3.5
-_FLANK = 1.2
-# Where a spike is many edges wide, none of its edges is longer than those around it. What tells it
-# then is that it is twice as high as the ring around its foot is wide (a rim of an ear is as high
-# as wide) all the way down, between 6 and 80 mm of 400 (noise is lower), and nowhere further than
-# 8 mm from its axis (root mean square over a ring).
-_SLIM = 2.0
-_LOWEST, _TALLEST = 0.015, 0.2
-_WIDEST = 0.02
-# Flanks are steeper than 60 degrees and face away from the axis. Once they are less than this part
-# of the ring, the foot is reached: the rest is sought within this many widths, or one that leans
-# would go on along a nose.
-_STEEP, _OUTWARD = 0.5, 0.6
-_FOOT, _REACH = 0.3, 1.5
+# So are parts of fewer faces, however large these are.
+_SCRAP = 4
+# A face counts for at most so many times the area of the median face where parts are compared, and
+# where the size of a scan is told: one that is larger is no part of a surface.
+_HUGE, _ABSURD = 100.0, 1000.0
 # More spikes than this share of the vertices is the shape of a mesh, not defects of a scan. The
 # coarser a mesh, the more of its shape looks like that: from 2 % for 1,000 vertices to 50 %.
 _SPIKE_SHARE = (0.02, 0.5)
@@ -102,6 +87,8 @@ class RepairReport:
         Edges of one face: around holes and the rim.
     components
         Connected parts of the result.
+    stretched_faces
+        Faces that reach from the surface to points far off it; removed by :func:`clean_scan`.
     cut_faces
         Faces of plane cuts that close a scan below or behind; removed by :func:`clean_scan`.
     spike_vertices, debris_components, debris_vertices
@@ -118,6 +105,7 @@ class RepairReport:
     non_manifold_edges: int = 0
     border_edges: int = 0
     components: int = 1
+    stretched_faces: int = 0
     cut_faces: int = 0
     spike_vertices: int = 0
     debris_components: int = 0
@@ -244,14 +232,17 @@ def outward_normals(vertices: ArrayLike, faces: ArrayLike, moved: Floats | None 
 def clean_scan(vertices: ArrayLike, faces: ArrayLike) -> CleanMesh:
     """Like :func:`clean`, and without plane cuts, spikes and debris.
 
+    *Stretched* faces have an edge longer than 5 % of the root of the area, and 24 times as long as
+    half of those at one of its ends: faces at a point that is far off.
+
     *Cuts* are connected plane regions of at least 20 faces and 0.5 % of the area, as left where a
     volume or a bust was cut off and closed: no part of a head, so they become an open border.
 
     *Spikes* are vertices that stick out of the surface around them (a ring three to four edges
     away) and drag their edges with them: height times mean edge length, both in units of the
     median edge of that ring, above 3.5; with them go vertices up to two edges away that score
-    above 1.2. *Debris* are parts with less than 1 % of the area of the largest part, which always
-    stays.
+    above 1.2. *Debris* are parts of fewer than four faces or with less than 1 % of the area of the
+    largest part, which always stays.
 
     Parameters
     ----------
@@ -312,25 +303,35 @@ def _repair(vertices: ArrayLike, faces: ArrayLike, scan: bool) -> CleanMesh:
     flip = _against_neighbours(F, sides, counts, A)
     F, N = _turn(flip, F, N)
     labels = components(F, n)
-    turned, inverted = _inside_out(V, F, labels, E[counts == 1])
+    # A face beside a head is not the larger part of a scan, however large it is.
+    usual = float(np.median(A))
+    turned, inverted = _inside_out(V, F, np.minimum(A, _HUGE * usual), labels, E[counts == 1])
     parts = len(turned)
     if turned.any():
         F, N = _turn(turned[labels[F[:, 0]]], F, N)
 
-    cuts = spikes = debris = debris_parts = 0
+    stretched = cuts = spikes = debris = debris_parts = 0
     if scan:
+        size = float(np.sqrt(np.minimum(A, _ABSURD * usual).sum()))
         cut = _cuts(N, A, sides, counts)
         cuts = int(cut.sum())
-        spike = _spikes(V, F, N, E, float(np.sqrt(A.sum())))
+        torn = stretched_faces(V, E, sides, size) & ~cut
+        stretched = int(torn.sum())
+        if stretched:
+            cut = cut[~torn]
+            F, N, A = _take(~torn, F, N, A)
+            E, counts, sides = face_edges(F)
+        spike = find_spikes(V, F, N, E, size)
         if spike.sum() > np.clip(_SHARE_PER_VERTEX * used.sum(), *_SPIKE_SHARE) * used.sum():
             spike[:] = False
-        spikes = int(spike.sum())
-        keep = ~cut & ~any_of(spike[F]) if spikes else ~cut
-        if spikes or cuts:
+        keep = ~cut & ~any_of(spike[F]) if spike.any() else ~cut
+        if stretched or not keep.all():
             labels = components(F[keep], n)
+        held = np.zeros(n, bool)
+        held[F.ravel()] = True
+        spikes = int((spike | (used & ~held)).sum())
         part = labels[F[:, 0]]
-        area = np.bincount(part[keep], A[keep])
-        small = area < _DEBRIS * area.max(initial=0.0)
+        small = _debris(part[keep], np.minimum(A, _HUGE * usual)[keep])
         debris = int(np.append(small, False)[labels].sum())
         debris_parts, parts = int(small.sum()), len(small) - int(small.sum())
         keep &= ~np.append(small, False)[part]
@@ -355,6 +356,7 @@ def _repair(vertices: ArrayLike, faces: ArrayLike, scan: bool) -> CleanMesh:
         non_manifold_edges=int((counts > 2).sum()),
         border_edges=int((counts == 1).sum()),
         components=parts,
+        stretched_faces=stretched,
         cut_faces=cuts,
         spike_vertices=spikes,
         debris_components=debris_parts,
@@ -400,10 +402,11 @@ def _weld(V: Floats, F: Ints, N: Floats, E: Ints, counts: Ints, sides: Ints) -> 
     return np.where(root < 0, np.arange(n), root)
 
 
-def _inside_out(V: Floats, F: Ints, labels: Ints, border: Ints) -> tuple[Bools, bool]:
+def _inside_out(V: Floats, F: Ints, A: Floats, labels: Ints, border: Ints) -> tuple[Bools, bool]:
     """Which components to turn, (c,), and whether the largest is among them."""
     c = labels.max() + 1
-    area, flux, reach = _flux(V, F, labels, c)
+    area = np.bincount(labels[F[:, 0]], A)
+    flux, reach = _flux(V, F, labels, c)[1:]
     closed = np.ones(c, bool)
     closed[labels[border.ravel()]] = False
     turned = flux < np.where(closed, -1e-9, _INWARD) * reach
@@ -411,6 +414,15 @@ def _inside_out(V: Floats, F: Ints, labels: Ints, border: Ints) -> tuple[Bools, 
     follows = ~closed & (area < _INDEPENDENT * area[largest])
     turned[follows] = turned[largest]
     return turned, bool(turned[largest])
+
+
+def _debris(part: Ints, A: Floats) -> Bools:
+    """Which components (c,) are debris, from the part and area of each face."""
+    area = np.bincount(part, A)
+    small: Bools = (area < _DEBRIS * area.max(initial=0.0)) | (np.bincount(part) < _SCRAP)
+    if len(small):
+        small[np.argmax(area)] = False
+    return small
 
 
 def _cuts(N: Floats, A: Floats, sides: Ints, counts: Ints) -> Bools:
@@ -428,17 +440,6 @@ def _cuts(N: Floats, A: Floats, sides: Ints, counts: Ints) -> Bools:
     if share[cut].sum() > _CUT_SHARE[1]:
         return np.zeros(m, bool)
     flags: Bools = cut[region]
-    return flags
-
-
-def _spikes(V: Floats, F: Ints, N: Floats, E: Ints, size: float) -> Bools:
-    normals = vertex_normals(V, F)
-    mean = _mean_edges(V, E)
-    start, neighbour = neighbours_by_edges(E, len(V))
-    suspect = _crooked(F, N, normals)
-    _keep_raised(suspect, V, normals, mean, start, neighbour)
-    spike, slim = _find_spikes(V, mean, start, neighbour, np.flatnonzero(suspect))
-    flags: Bools = _with_flanks(V, normals, start, neighbour, spike, slim, size)
     return flags
 
 
@@ -509,26 +510,6 @@ def _flux(V: Any, F: Any, labels: Any, c: int) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _mean_edges(V: Any, E: Any) -> Any:
-    """Mean length of the edges at each vertex, 0 if there are none."""
-    mean = np.zeros(V.shape[0])
-    count = np.zeros(V.shape[0])
-    for i in range(E.shape[0]):
-        a, b = E[i, 0], E[i, 1]
-        length = np.sqrt(
-            (V[a, 0] - V[b, 0]) ** 2 + (V[a, 1] - V[b, 1]) ** 2 + (V[a, 2] - V[b, 2]) ** 2
-        )
-        mean[a] += length
-        mean[b] += length
-        count[a] += 1.0
-        count[b] += 1.0
-    for v in range(mean.size):
-        if count[v] > 0.0:
-            mean[v] /= count[v]
-    return mean
-
-
-@njit(cache=True, nogil=True)
 def _against_neighbours(F: Any, sides: Any, counts: Any, area: Any) -> Any:
     """Faces to turn so that across manifold edges all agree; of each patch the smaller area."""
     m = F.shape[0]
@@ -576,266 +557,3 @@ def _against_neighbours(F: Any, sides: Any, counts: Any, area: Any) -> Any:
             for i in range(tail):
                 flip[queue[i]] = not flip[queue[i]]
     return flip
-
-
-@njit(cache=True, nogil=True)
-def _crooked(F: Any, face_normals: Any, normals: Any) -> Any:
-    """Vertices with a face more than 60 degrees off their normal: every spike has some."""
-    crooked = np.zeros(normals.shape[0], np.bool_)
-    for f in range(F.shape[0]):
-        for k in range(3):
-            v = F[f, k]
-            dot = 0.0
-            for d in range(3):
-                dot += face_normals[f, d] * normals[v, d]
-            if dot < _SUSPECT:
-                crooked[v] = True
-    return crooked
-
-
-@njit(cache=True, nogil=True)
-def _keep_raised(suspect: Any, V: Any, normals: Any, mean: Any, start: Any, neighbour: Any) -> None:
-    """Take the flag from vertices that lie level with the mean of their neighbours."""
-    for v in range(suspect.size):
-        if not suspect[v]:
-            continue
-        height = 0.0
-        for i in range(start[v], start[v + 1]):
-            for d in range(3):
-                height += (V[v, d] - V[neighbour[i], d]) * normals[v, d]
-        suspect[v] = abs(height) > _RAISED * mean[v] * (start[v + 1] - start[v])
-
-
-@njit(cache=True, nogil=True)
-def _find_spikes(V: Any, mean: Any, start: Any, neighbour: Any, suspects: Any) -> Any:
-    """Suspects that score, and vertices within two edges of them that stick out too.
-
-    Also those that are the tip of something slim.
-    """
-    n = V.shape[0]
-    spike, tip = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
-    mark = np.full(n, -1, np.int64)
-    queue = np.empty(n, np.int64)
-    tried = np.zeros(n, np.bool_)
-    grow = np.empty(n, np.int64)
-    found, stamp = 0, 0
-    for s in suspects:
-        height, stretch, slim = _stick_out(V, mean, start, neighbour, s, spike, mark, queue, stamp)
-        stamp += 1
-        tip[s] = slim > _SLIM
-        if height * stretch > _SPIKE:
-            grow[found] = s
-            found += 1
-    for i in range(found):
-        spike[grow[i]] = True
-    begin = 0
-    for _ in range(2):
-        end = found
-        for i in range(begin, end):
-            for j in range(start[grow[i]], start[grow[i] + 1]):
-                w = neighbour[j]
-                if spike[w] or tried[w]:
-                    continue
-                tried[w] = True
-                height, stretch, _ = _stick_out(
-                    V, mean, start, neighbour, w, spike, mark, queue, stamp
-                )
-                stamp += 1
-                if height * stretch > _FLANK:
-                    grow[found] = w
-                    found += 1
-        # Only now, so that the order of vertices does not matter.
-        for i in range(end, found):
-            spike[grow[i]] = True
-        begin = end
-    return spike, tip
-
-
-@njit(cache=True, nogil=True)
-def _with_flanks(
-    V: Any, normals: Any, start: Any, neighbour: Any, spike: Any, tip: Any, size: float
-) -> Any:
-    """Spikes, and what is slim below them and other tips, down to its foot."""
-    n = V.shape[0]
-    out = spike.copy()
-    known = np.zeros(n, np.bool_)
-    # s for what belongs to the part that began at s, n + s for what has been beside it.
-    mark = np.full(n, -1, np.int64)
-    own, ring = np.empty(n, np.int64), np.empty(n, np.int64)
-    centre, axis = np.empty(3), np.empty(3)
-    for s in range(n):
-        if known[s] or not (spike[s] or tip[s]):
-            continue
-        own[0], many, first = s, 1, 0
-        known[s], mark[s] = True, s
-        while first < many:
-            for j in range(start[own[first]], start[own[first] + 1]):
-                w = neighbour[j]
-                if (spike[w] or tip[w]) and not known[w]:
-                    known[w], mark[w] = True, s
-                    own[many] = w
-                    many += 1
-            first += 1
-        told = many
-        begin, around, slim, reach = 0, 0, 0, np.inf
-        while True:
-            left = 0
-            for i in range(around):
-                if mark[ring[i]] != s:
-                    ring[left] = ring[i]
-                    left += 1
-            around = left
-            for i in range(begin, many):
-                for j in range(start[own[i]], start[own[i] + 1]):
-                    w = neighbour[j]
-                    if mark[w] != s and mark[w] != n + s:
-                        mark[w] = n + s
-                        ring[around] = w
-                        around += 1
-            if around < 3:
-                break
-            high, wide = _proportions(V, own[:many], ring[:around], centre, axis)
-            if high > _TALLEST * size or wide > _WIDEST * size or high < _SLIM * wide:
-                break
-            if high > _LOWEST * size:
-                slim = many
-            begin = many
-            for i in range(around):
-                w = ring[i]
-                if _on_flank(V[w], normals[w], centre, axis, reach):
-                    mark[w] = s
-                    own[many] = w
-                    many += 1
-            if many == begin:
-                break
-            if many - begin < _FOOT * around:
-                # What is few edges wide is known to its foot already.
-                if begin == told:
-                    break
-                reach = min(reach, _REACH * wide)
-        for i in range(slim):
-            out[own[i]] = True
-    return out
-
-
-@njit(cache=True, nogil=True)
-def _on_flank(x: Any, normal: Any, centre: Any, axis: Any, reach: float) -> bool:
-    """Whether a vertex is within reach of an axis, and steep there, and faces away from it."""
-    along, up = 0.0, 0.0
-    for d in range(3):
-        along += (x[d] - centre[d]) * axis[d]
-        up += normal[d] * axis[d]
-    off, away = 0.0, 0.0
-    for d in range(3):
-        r = x[d] - centre[d] - along * axis[d]
-        off += r * r
-        away += normal[d] * r
-    off = np.sqrt(off)
-    return up < _STEEP and away > _OUTWARD * off and off < reach
-
-
-@njit(cache=True, nogil=True)
-def _proportions(V: Any, own: Any, ring: Any, centre: Any, axis: Any) -> Any:
-    """Height of a part over the centre of the ring around it, and how wide that ring is.
-
-    The width is the root mean square distance from the axis, which goes from the centre to the
-    part's farthest vertex. Writes both.
-    """
-    centre[:] = 0.0
-    for w in ring:
-        for d in range(3):
-            centre[d] += V[w, d] / len(ring)
-    high, top = -1.0, own[0]
-    for v in own:
-        far = 0.0
-        for d in range(3):
-            far += (V[v, d] - centre[d]) ** 2
-        if far > high:
-            high, top = far, v
-    high = np.sqrt(high)
-    for d in range(3):
-        axis[d] = (V[top, d] - centre[d]) / max(high, 1e-300)
-    wide = 0.0
-    for w in ring:
-        along, all_of = 0.0, 0.0
-        for d in range(3):
-            along += (V[w, d] - centre[d]) * axis[d]
-            all_of += (V[w, d] - centre[d]) ** 2
-        wide += max(all_of - along * along, 0.0)
-    return high, np.sqrt(wide / len(ring))
-
-
-@njit(cache=True, nogil=True)
-def _stick_out(
-    V: Any,
-    mean: Any,
-    start: Any,
-    neighbour: Any,
-    v: int,
-    spike: Any,
-    mark: Any,
-    queue: Any,
-    stamp: int,
-) -> Any:
-    """Height of a vertex over the ring three and four edges away, its mean edge length, slimness.
-
-    The first two in units of the median (over the ring) mean edge length. The plane of the ring is
-    that of least squares. Slimness is the distance from the centre of the ring in parts of the
-    ring's distance from the line between them (root mean square). Known spikes are left out of the
-    ring. Zeros if the ring has fewer than six vertices, or height times edge length is below what
-    counts for a flank.
-    """
-    queue[0] = v
-    mark[v] = stamp
-    begin, end, ring = 0, 1, 0
-    for depth in range(4):
-        if depth == 2:
-            ring = end
-        last = end
-        for i in range(begin, last):
-            for j in range(start[queue[i]], start[queue[i] + 1]):
-                w = neighbour[j]
-                if mark[w] != stamp:
-                    mark[w] = stamp
-                    queue[end] = w
-                    end += 1
-        begin = last
-    lengths = np.empty(end - ring)
-    centre = np.zeros(3)
-    m = 0
-    for i in range(ring, end):
-        w = queue[i]
-        if not spike[w]:
-            lengths[m] = mean[w]
-            for d in range(3):
-                centre[d] += V[w, d]
-            m += 1
-    if m < 6:
-        return 0.0, 0.0, 0.0
-    sort_pairs(lengths[:m], lengths[:m].copy())
-    unit = lengths[m // 2]
-    apart = 0.0
-    for d in range(3):
-        centre[d] /= m
-        apart += (V[v, d] - centre[d]) ** 2
-    # No plane through the centre is further away than the centre.
-    apart = np.sqrt(apart)
-    if apart * mean[v] <= _FLANK * unit * unit:
-        return 0.0, 0.0, 0.0
-    spread = np.zeros((3, 3))
-    wide = 0.0
-    for i in range(ring, end):
-        w = queue[i]
-        if not spike[w]:
-            along = 0.0
-            for a in range(3):
-                for b in range(3):
-                    spread[a, b] += (V[w, a] - centre[a]) * (V[w, b] - centre[b])
-                along += (V[w, a] - centre[a]) * (V[v, a] - centre[a])
-            wide -= (along / apart) ** 2
-    wide = np.sqrt(max(wide + np.trace(spread), 0.0) / m)
-    normal = np.linalg.eigh(spread)[1][:, 0]
-    height = 0.0
-    for d in range(3):
-        height += (V[v, d] - centre[d]) * normal[d]
-    return abs(height) / unit, mean[v] / unit, apart / max(wide, 1e-9 * apart)

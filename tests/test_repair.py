@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import trimesh
 
+from licp import demo
 from licp import geometry as g
 from licp.errors import MeshError
 from licp.io import load_mesh
@@ -394,3 +395,54 @@ def test_large_spikes_on_a_scan_are_found(shared_data: Path) -> None:
     assert (mesh.index[tips] < 0).sum() >= 9
     untouched = (V == scan.vertices).all(1) & (clean_scan(scan.vertices, scan.faces).index >= 0)
     assert (mesh.index[untouched] < 0).sum() < 30
+
+
+def demo_scan() -> Arrays:
+    mesh = load_mesh(demo.SCAN)
+    return mesh.vertices, mesh.faces
+
+
+@pytest.mark.parametrize("height", [300.0, 20_000.0])
+def test_points_far_off_in_any_direction_go(height: float) -> None:
+    V, F = demo_scan()
+    whole = clean_scan(V, F)
+    rng = np.random.default_rng(7)
+    inside = whole.source[rng.choice(len(whole.source), 36, replace=False)]
+    for axis in range(3):
+        moved = V.copy()
+        off = inside[axis::3]
+        moved[off, axis] += height * rng.choice((-1.0, 1.0), len(off))
+        found = clean_scan(moved, F)
+        assert (found.index[off] == -1).all()
+        assert len(found.source) >= len(whole.source) - 2 * len(off)
+        assert found.report.stretched_faces >= 4 * len(off)
+        assert found.report.spike_vertices >= whole.report.spike_vertices
+
+
+def test_points_at_the_origin_go() -> None:
+    V, F = demo_scan()
+    V = V - V.mean(0) + [2000.0, 0.0, 0.0]
+    V[::1000] = 0.0
+    found = clean_scan(V, F)
+    assert found.vertices[:, 0].min() > 1500.0
+
+
+@pytest.mark.parametrize("length", [700.0, 1e4, 1e7])
+def test_a_face_beside_a_head_is_debris_however_large(length: float) -> None:
+    V, F = demo_scan()
+    n, whole = len(V), clean_scan(V, F)
+    beside = np.vstack([V, V.mean(0) + length * np.eye(3)])
+    found = clean_scan(beside, np.vstack([F, [[n, n + 2, n + 1]]]))
+    assert np.array_equal(found.source, whole.source)
+    assert np.array_equal(found.faces, whole.faces)
+    assert found.report.debris_components == whole.report.debris_components + 1
+
+
+def test_scans_have_no_stretched_faces_nor_has_a_net_of_long_ones() -> None:
+    scan = load_mesh(demo.SCAN)
+    assert clean_scan(scan.vertices, scan.faces).report.stretched_faces == 0
+    box = trimesh.creation.box((1.0, 1.0, 1.0))
+    assert clean_scan(box.vertices, box.faces).report.stretched_faces == 0
+    # Fans around poles, with triangles a hundred times as long as wide.
+    ball = trimesh.creation.uv_sphere(count=[6, 300])
+    assert clean_scan(ball.vertices, ball.faces).report.stretched_faces == 0
