@@ -31,6 +31,7 @@ _ERRORS = {
     3: "cannot read this face; corners are written a, a/b, a//c or a/b/c with whole numbers",
     4: "a face refers to vertex 0 or to a vertex before the first one",
 }
+_MTLLIB = re.compile(r"^\s*mtllib\s+(.*?)\s*$", re.M)
 _MAP = re.compile(r"^(\s*(?:map_\w+|bump|disp|decal|refl|norm)\s+)(.*?)\s*$", re.I | re.M)
 
 
@@ -234,8 +235,31 @@ def _companions(mesh: Mesh, path: Path) -> tuple[dict[Path, bytes], str | None, 
         text = "".join(f"newmtl {m}\nKd 1 1 1\nmap_Kd {name}\n" for m in materials)
     else:
         return files, None, materials
-    files[folder / f"{path.stem}.mtl"] = text.encode("utf-8", "surrogateescape")
-    return files, f"{path.stem}.mtl", materials or ("material_0",)
+    data = text.encode("utf-8", "surrogateescape")
+    name = _library_name(path, data)
+    files[folder / name] = data
+    return files, name, materials or ("material_0",)
+
+
+def _library_name(path: Path, data: bytes) -> str:
+    """What the materials of an OBJ may be called beside it: never what belongs to another one."""
+    usual = f"{path.stem}.mtl"
+    if path.is_file() and usual in _libraries(path):
+        return usual
+
+    def fits(name: str) -> bool:
+        target = path.parent / name
+        return not target.exists() or (target.is_file() and target.read_bytes() == data)
+
+    others = (f"{path.stem}_{number}.mtl" for number in itertools.count(2))
+    return next(filter(fits, itertools.chain([usual], others)))
+
+
+def _libraries(path: Path) -> list[str]:
+    """Material libraries that an OBJ names at its beginning."""
+    with open(path, "rb") as file:
+        text = file.read(2**16).decode("utf-8", "surrogateescape")
+    return [name.strip() for name in _MTLLIB.findall(text)]
 
 
 def _image_names(name: str, stem: str) -> Iterator[str]:

@@ -23,7 +23,7 @@ from licp.geometry import (
     face_normals_areas,
 )
 from licp.intersections import self_intersections
-from licp.repair import outward_normals
+from licp.repair import clean
 from licp.surface import Surface, even_subset
 from licp.threads import ALONE, Crew
 
@@ -269,8 +269,7 @@ def surface_distances(
     vertices, faces : (n, 3) float, (m, 3) int
         The fitted template.
     scan_vertices, scan_faces : (s, 3) float, (t, 3) int
-        The scan; vertices that no triangle uses do not count.  Both meshes may be wound either
-        way.
+        The scan; vertices that no triangle uses do not count.  Both meshes may be inside out.
     samples : int
         At most this many vertices of the scan are used, each for an equal share of it.  10,000
         leave the percentiles uncertain by at most 1 % of the surface (two standard deviations).
@@ -301,9 +300,10 @@ def surface_distances(
 
 
 def searched(vertices: Floats, faces: NDArray[np.int64], tree: TriangleTree | None) -> Surface:
-    """A surface, whose tree may be known."""
+    """A surface, whose tree may be known, seen from outside if it is wound inside out."""
     surface = Surface(vertices, faces)
-    surface.normals = outward_normals(vertices, faces)
+    if clean(vertices, faces).report.inverted:
+        surface.normals = -surface.normals
     surface.__dict__["triangles"] = tree_of(vertices, faces, tree)
     return surface
 
@@ -319,7 +319,8 @@ def _backward(
 ) -> tuple[Distances | None, float]:
     """From vertices of the scan, each for an equal share of its area, to the template."""
     used = even_subset(scan.vertices, scan.vertex_areas, samples)
-    share = np.ones(samples) if len(used) == samples else scan.vertex_areas[used]
+    everything = len(used) == np.count_nonzero(scan.vertex_areas)
+    share = scan.vertex_areas[used] if everything else np.ones(len(used))
     return _measure(scan, used, share, fit, reach * fit.size)
 
 

@@ -4,16 +4,20 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from licp.errors import InputError
+from licp.geometry import vertex_normals
 from licp.io import as_mesh
+from licp.mesh import Mesh
 from licp.morph import morph
 from licp.regions import Regions
-from licp.repair import outward_normals
+from licp.repair import clean
 from licp.surface import Surface
 
 __all__ = ["transfer_regions"]
+
+Floats = NDArray[np.float64]
 
 # A vertex farther than this from the other template (8 mm of 400), or facing away from it, lies
 # where the other has nothing: mouth bags, eyeballs, a longer neck.
@@ -57,10 +61,10 @@ def transfer_regions(
     of, to = as_mesh(template, "template"), as_mesh(other, "other template")
     regions = Regions(regions, len(of.vertices))
     fit = Surface(morph(of, to, **options).vertices, of.faces)
-    fit.normals = outward_normals(of.vertices, of.faces, fit.vertices)
+    fit.normals = _outward(of, fit.vertices)
     distance, face, barycentric = fit.triangles.query(to.vertices)
     there = fit.normals_at(face, barycentric)
-    facing = np.einsum("qj,qj->q", there, outward_normals(to.vertices, to.faces)) > 0
+    facing = np.einsum("qj,qj->q", there, _outward(to, to.vertices)) > 0
     near = facing & (distance < _REACH * fit.size)
     found = {}
     for name in regions:
@@ -69,3 +73,10 @@ def transfer_regions(
         if not len(found[name]):
             raise InputError(f"{to.name}: no vertex lies where {of.name} has its {name}")
     return Regions(found, len(to.vertices))
+
+
+def _outward(mesh: Mesh, vertices: Floats) -> Floats:
+    """Normals (n, 3) of a mesh at other positions, wound as a morph repairs it; zero off faces."""
+    kept = clean(mesh.vertices, mesh.faces)
+    normals = vertex_normals(vertices[kept.source], kept.faces)
+    return np.vstack([normals, np.zeros(3)])[kept.index]

@@ -23,11 +23,10 @@ from licp.geometry import (
     first_equal,
     sorted_corners,
     union,
-    vertex_normals,
 )
 from licp.spikes import find_spikes, stretched_faces
 
-__all__ = ["CleanMesh", "RepairReport", "clean", "clean_scan", "outward_normals"]
+__all__ = ["CleanMesh", "RepairReport", "clean", "clean_scan"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -212,21 +211,6 @@ def clean(vertices: ArrayLike, faces: ArrayLike) -> CleanMesh:
     2 duplicate vertices, 1 flipped faces, 4 border edges, 1 component
     """
     return _repair(vertices, faces, scan=False)
-
-
-def outward_normals(vertices: ArrayLike, faces: ArrayLike, moved: Floats | None = None) -> Floats:
-    """Normals of the vertices of a mesh that may be wound either way, zero off its faces, (n, 3).
-
-    Parameters
-    ----------
-    vertices, faces
-        Of :func:`clean`.
-    moved : (n, 3) float64, optional
-        Where the vertices are, if they are elsewhere than where the mesh is wound outwards.
-    """
-    kept = clean(vertices, faces)
-    at = kept.vertices if moved is None else moved[kept.source]
-    return np.vstack([vertex_normals(at, kept.faces), np.zeros(3)])[kept.index]
 
 
 def clean_scan(vertices: ArrayLike, faces: ArrayLike) -> CleanMesh:

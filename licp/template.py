@@ -208,15 +208,13 @@ class PreparedTemplate:
             The fit of ``whole``.
         """
         seen = np.isin(matches.state, (State.MATCHED, State.NORMAL, State.HIDDEN))
-        traits = self.pyramid.finest.traits
+        features = self.pyramid.finest.traits.features
 
         def of_body(faces: Ints) -> Ints:
             vertices = np.unique(self.in_body[self.whole.faces[faces]])
             return vertices[vertices >= 0]
 
-        lacks = lacking(traits.features, found, seen, self._curvature)
-        # A scan may show all of a head and nothing of the lining of its mouth.
-        lacks[np.isfinite(traits.reach)] = 0.0
+        lacks = lacking(features, found, seen, self._curvature)
         return Doubt(lacks, of_body(apart.left), of_body(apart.torn))
 
     def absent(self, doubt: Doubt, share: float) -> Bools:
@@ -227,13 +225,13 @@ class PreparedTemplate:
         doubt : Doubt
             Of a fit.
         share : float
-            Part of its curvature that such a part lacks; more, where that would be half of all: a
-            smooth scan lacks something everywhere.
+            Part of its curvature that such a part lacks; more, where that would be a third of all:
+            a smooth scan lacks something everywhere.
         """
         free, faces = self.pyramid.finest.traits.free, self.pyramid.finest.faces
         while True:
             absent = absent_parts(doubt.lacks, faces, doubt.seeds, share) & free
-            if 2 * np.count_nonzero(absent) <= np.count_nonzero(free):
+            if 3 * np.count_nonzero(absent) <= np.count_nonzero(free):
                 return absent
             share += _STRICTER
 

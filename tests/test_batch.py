@@ -368,7 +368,11 @@ def test_wrong_templates_and_scans_are_refused() -> None:
     with pytest.raises(licp.MeshFileError):
         morph_many("none.obj", {})
     with pytest.raises(licp.InputError, match="pairs"):
-        list(morph_many(heads.short_morpher(), ["scan.obj"], ThreadPoolExecutor(1)))
+        list(morph_many(heads.short_morpher(), [5], ThreadPoolExecutor(1)))
+    with ThreadPoolExecutor(1) as threads:  # a list of paths, each its own key
+        ((key, failure),) = morph_many(heads.short_morpher(), ["none.obj"], threads)
+    assert key == "none.obj"
+    assert isinstance(failure, Failure) and failure.error == "MeshFileError"
     for scans in ("folder", Path("folder"), 5):
         with pytest.raises(licp.InputError, match="pairs"):
             morph_many(heads.short_morpher(), scans)  # type: ignore[arg-type]

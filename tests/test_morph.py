@@ -1,6 +1,7 @@
 """End to end: what a user may rely on, whatever the engine does inside."""
 
 import copy
+import importlib
 import pickle
 import threading
 from collections.abc import Callable
@@ -59,7 +60,7 @@ from licp.posing import settled_pose
 from licp.repair import clean
 from licp.similarity import fit_similarity
 from licp.solver import backends
-from licp.threads import ALONE
+from licp.threads import ALONE, Crew, search_threads
 
 HERE = Similarity.identity()
 
@@ -869,3 +870,47 @@ def test_a_template_with_levels_masks_and_stiff_parts() -> None:
     assert height(mask=some) == pytest.approx(free, abs=0.01)
     assert height(mask=top) < 0.3 * free
     assert height(stiffness=np.where(top, 1e4, 1.0)) < 0.93 * free
+
+
+def test_one_thread_is_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[int] = []
+    there = importlib.import_module("licp.morph")
+
+    def crew(workers: int) -> Crew:
+        begun.append(workers)
+        return Crew(workers)
+
+    monkeypatch.setattr(there, "Crew", crew)
+    ball = trimesh.creation.icosphere(3)
+    licp.morph(ball, ball, threads=1, start=np.eye(4))
+    assert begun == [1, 1, 1]
+    licp.Morpher(ball)
+    assert begun[3:] == [min(2, search_threads(None))]
+    with pytest.raises(licp.InputError, match="threads must be a positive integer"):
+        licp.Morpher(ball, threads=0)
+
+
+def test_copies_of_a_vertex_are_masked_together() -> None:
+    # A ball cut along a seam, whose second copies alone are masked, and one whose first are.
+    ball = trimesh.creation.icosphere(3)
+    V, F = np.asarray(ball.vertices), np.asarray(ball.faces)
+    right = V[F].mean(1)[:, 0] > 0
+    seam = np.intersect1d(F[right], F[~right])
+    other = np.arange(len(V))
+    other[seam] = len(V) + np.arange(len(seam))
+    cut = np.vstack([V, V[seam]]), np.where(right[:, None], other[F], F)
+    firsts, seconds = np.zeros((2, len(cut[0])), bool)
+    firsts[seam] = seconds[len(V) :] = True
+    scan = PreparedScan(cut)
+    assert len(scan.source) == len(V)
+    for flags in (firsts, seconds):
+        assert np.array_equal(scan.source[scan.ignoring(flags).ignored], seam)
+        fit = licp.Morpher(cut, mask=flags).morph(ball, start=np.eye(4))
+        assert np.array_equal(fit.state == State.MASKED, firsts | seconds)
+        weights = np.where(flags, 0.0, 1.0)
+        for morpher in (
+            licp.Morpher(cut, data_weights=weights),
+            licp.Morpher(cut).trusting(weights),
+        ):
+            fit = morpher.morph(ball, start=np.eye(4))
+            assert np.array_equal(fit.state == State.MASKED, firsts | seconds)

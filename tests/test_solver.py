@@ -546,3 +546,18 @@ def test_weights_along_normals_are_those_of_the_block_system(backend: Any) -> No
     for i in range(n):
         A[3 * i : 3 * i + 3, 3 * i : 3 * i + 3] += np.outer(along[i], along[i])
     assert np.allclose(X.ravel(), np.linalg.solve(A, B.ravel()), atol=1e-6)
+
+
+def test_being_ready_twice_is_being_ready_once(backend: Any) -> None:
+    system = elastic(backend)
+    solver, w = ElasticSolver(system), np.ones(system.n)
+    B = BALL.vertices.copy()
+    solver.solve(1e-2, w, B)
+    for _ in range(2):
+        solver.expect(1e4)  # far from what the kept factor is of
+    X, info = solver.solve(1e4, w, B)
+    assert info.refactored and info.iterations <= 10
+    once = ElasticSolver(system)
+    once.solve(1e-2, w, B)
+    once.expect(1e4)
+    assert np.array_equal(X, once.solve(1e4, w, B)[0])

@@ -22,7 +22,7 @@ from licp.threads import positive
 
 __all__ = ["load_scan", "morph_many"]
 
-_SCANS = "scans must be a mapping, pairs (key, scan) or Headspace subjects"
+_SCANS = "scans must be a mapping, pairs (key, scan), Headspace subjects or paths"
 
 
 def morph_many(
@@ -47,12 +47,12 @@ def morph_many(
     template : Morpher, or what Morpher takes
         A Morpher is sent to workers as it is (18 MB for 11,000 vertices, loaded in 0.04 s), of all
         else the mesh and its settings (0.8 MB, set up in 0.6 s).
-    scans : mapping, iterable of (key, scan), or iterable of Headspace subjects
-        A scan is a path, which the worker reads; a callable without arguments or an object with a
-        method ``scan``, which it calls; a mesh in memory, of which vertices and faces are sent; or
-        a PreparedScan.  What is sent to another process must be picklable, which local functions
-        are not.  Consumed as workers become free, so a generator never has more than ``in_flight``
-        scans in memory.
+    scans : mapping, or iterable of (key, scan), of Headspace subjects or of paths
+        The key of a subject is its number, that of a path the path.  A scan is a path, which the
+        worker reads; a callable without arguments or an object with a method ``scan``, which it
+        calls; a mesh in memory, of which vertices and faces are sent; or a PreparedScan.  What is
+        sent to another process must be picklable, which local functions are not.  Consumed as
+        workers become free, so a generator never has more than ``in_flight`` scans in memory.
     executor : concurrent.futures.Executor, optional
         For instance ``dask.distributed.Client(...).get_executor()``, whose workers need licp, and
         paths that they can read.  A ``ProcessPoolExecutor`` needs
@@ -94,7 +94,7 @@ def morph_many(
     >>> round(done[5.0].similarity.scale), done["no"].message
     (5, 'no.obj: no such file')
     """
-    of_template = set(inspect.signature(Morpher).parameters) - {"template"}
+    of_template = set(inspect.signature(Morpher).parameters) - {"template", "threads"}
     of_scan = set(inspect.signature(Morpher.morph).parameters) - {"self", "scan"}
     of_scan -= {"callback", "threads"}
     unknown = sorted(set(options) - of_template - of_scan)
@@ -111,7 +111,7 @@ def morph_many(
             raise InputError(f"the Morpher has its own {', '.join(sorted(settings))}")
         source: Morpher | partial[Morpher] = template
     else:
-        source = partial(Morpher, as_mesh(template, "template"), **settings)
+        source = partial(Morpher, as_mesh(template, "template"), threads=1, **settings)
     # Set up here as well: what would fail in every worker fails now.
     mesh = (source if isinstance(source, Morpher) else source()).template
     opened = open_executor(executor, workers, in_flight, timeout)
@@ -164,6 +164,8 @@ def _pairs(scans: Any) -> Iterator[tuple[Any, Any]]:
     for item in scans.items() if isinstance(scans, Mapping) else scans:
         if isinstance(item, tuple) and len(item) == 2:
             yield item
+        elif isinstance(item, (str, os.PathLike)):
+            yield item, item
         elif hasattr(item, "scan") and hasattr(item, "id"):
             yield item.id, item
         else:

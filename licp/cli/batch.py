@@ -124,7 +124,7 @@ def batch(
     mesh = load_mesh(template)
     subsets = None if regions is None else Regions.load(regions, mesh)
     schedule = chosen_schedule(subsets, levels)
-    recipe = partial(Morpher, mesh, schedule=schedule, regions=subsets, backend=backend)
+    recipe = partial(Morpher, mesh, schedule=schedule, regions=subsets, backend=backend, threads=1)
     morpher = recipe()  # refuses now what would fail in every worker
     marks = None
     if template_landmarks is not None and landmarks:

@@ -93,16 +93,19 @@ def morph(
     subsets = None if regions is None else Regions.load(regions, model)
     schedule = chosen_schedule(subsets, levels)
     with progress(quiet) as callback:
-        morpher = Morpher(model, schedule=schedule, regions=subsets, backend=backend)
+        morpher = Morpher(
+            model, schedule=schedule, regions=subsets, backend=backend, threads=threads
+        )
         result = morpher.morph(
             target, landmarks=marks, start=start, rigid=rigid, threads=threads, callback=callback
         )
-    result.save(output)
+    # The mesh last: what is written beside it takes names that are free.
     if report is not None:
         about = {"template": str(template), "scan": str(scan), "output": str(output)}
         write_report(report, result, about, vertex_data)
     if picture is not None:
         draw(result, target, picture)
+    result.save(output)
     if not quiet:
         click.echo(f"{output}: {summary(result)}")
     end(result)

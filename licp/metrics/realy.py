@@ -129,7 +129,7 @@ def _region_error(
 ) -> RegionError:
     move = _rigid(part.vertices, shape, tree)
     there = move.apply(part.vertices)
-    fit = Morpher(part.with_vertices(there)).morph(
+    fit = Morpher(part.with_vertices(there), threads=threads).morph(
         (shape.vertices, shape.faces), start=Similarity.identity(), rigid=True, threads=threads
     )
     used = np.unique(part.faces)
