@@ -293,7 +293,12 @@ class Morpher:
             told = crew.begin(template.told, fit, bent.matches, absent, pose.scale)
             tree()
             quality = assess_surfaces(
-                template.before, fit.moved(pose), ready.shown, bent.untangled.faults, crew
+                template.before,
+                fit.moved(pose),
+                ready.shown,
+                bent.untangled.faults,
+                crew,
+                template.follows,
             )
             state, residual, confidence, expected = told()
             watch.lap("assess")

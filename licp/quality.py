@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from licp.closest import TriangleTree, read_only_view, tree_of
 from licp.errors import InputError, MeshError
 from licp.geometry import (
+    all_of,
     as_faces,
     as_points,
     edges,
@@ -210,7 +211,12 @@ def assess(
 
 
 def assess_surfaces(
-    rest: Surface, fit: Surface, scan: Surface, faults: Faults, crew: Crew = ALONE
+    rest: Surface,
+    fit: Surface,
+    scan: Surface,
+    faults: Faults,
+    crew: Crew = ALONE,
+    follows: Bools | None = None,
 ) -> Quality:
     """Like :func:`assess`, of surfaces that are there already and faults that are known.
 
@@ -224,11 +230,14 @@ def assess_surfaces(
         Of ``fit``.
     crew : Crew
         Who shares the work.
+    follows : (n,) bool, optional
+        Vertices of the template that were not to meet the scan: how far they and what lies before
+        them are apart does not count as a distance.
     """
     scale = _scale(rest.areas, fit.areas)
     parts: tuple[Callable[[], Any], ...] = (
-        lambda: _backward(fit, scan, _SAMPLES, _REACH),
-        lambda: distances_to_scan(fit, scan, _REACH),
+        lambda: _backward(fit, scan, _SAMPLES, _REACH, follows),
+        lambda: distances_to_scan(fit, scan, _REACH, follows),
         lambda: _edge_distortion(rest.vertices, fit.vertices, rest.edges[0], scale),
         lambda: _distortion(rest.areas, fit.areas / scale**2),
     )
@@ -308,38 +317,52 @@ def searched(vertices: Floats, faces: NDArray[np.int64], tree: TriangleTree | No
     return surface
 
 
-def distances_to_scan(fit: Surface, scan: Surface, reach: float) -> tuple[Distances | None, float]:
+def distances_to_scan(
+    fit: Surface, scan: Surface, reach: float, follows: Bools | None = None
+) -> tuple[Distances | None, float]:
     """From the template to the scan."""
     used = np.flatnonzero(fit.vertex_areas)
-    return _measure(fit, used, fit.vertex_areas[used], scan, reach * fit.size)
+    distance, _, counts = _nearest(fit, used, scan)
+    met = None if follows is None else ~follows[used]
+    return _measure(distance, counts, fit.vertex_areas[used], reach * fit.size, met)
 
 
 def _backward(
-    fit: Surface, scan: Surface, samples: int, reach: float
+    fit: Surface, scan: Surface, samples: int, reach: float, follows: Bools | None = None
 ) -> tuple[Distances | None, float]:
     """From vertices of the scan, each for an equal share of its area, to the template."""
     used = even_subset(scan.vertices, scan.vertex_areas, samples)
     everything = len(used) == np.count_nonzero(scan.vertex_areas)
     share = scan.vertex_areas[used] if everything else np.ones(len(used))
-    return _measure(scan, used, share, fit, reach * fit.size)
+    distance, face, counts = _nearest(scan, used, fit)
+    met = None if follows is None else ~all_of(follows[fit.faces[face]])
+    return _measure(distance, counts, share, reach * fit.size, met)
 
 
-def _measure(
-    of: Surface, some: NDArray[np.int64], weight: Floats, to: Surface, limit: float
-) -> tuple[Distances | None, float]:
-    """Distances of some vertices, which weigh so much, to the other surface, and the part of them
-    within the limit.
-    """
+def _nearest(
+    of: Surface, some: NDArray[np.int64], to: Surface
+) -> tuple[Floats, NDArray[np.int64], Bools]:
+    """Distance of some vertices to the other surface, nearest faces, and which of them overlap."""
     distance, face, barycentric = to.triangles.query(of.vertices[some])
     foot_normals = np.einsum("qk,qki->qi", barycentric, to.normals[to.faces[face]])
     counts = np.einsum("qi,qi->q", of.normals[some], foot_normals) >= 0
     counts &= ~to.border.holds(face, barycentric)
+    return distance, face, counts
+
+
+def _measure(
+    distance: Floats, counts: Bools, weight: Floats, limit: float, met: Bools | None
+) -> tuple[Distances | None, float]:
+    """Distances where they count and were to be met, and the part of all that is within a limit."""
     if not counts.any():
         return None, 0.0
-    near = counts & (distance <= limit)
+    share = float(weight[counts & (distance <= limit)].sum() / weight.sum())
+    if met is not None:
+        counts = counts & met
+        if not counts.any():
+            return None, share
     median, p95 = _percentiles(distance[counts], weight[counts], 50, 95)
-    found = Distances(median, p95, float(distance[counts].max()))
-    return found, float(weight[near].sum() / weight.sum())
+    return Distances(median, p95, float(distance[counts].max())), share
 
 
 def flipped_faces(rest_vertices: ArrayLike, vertices: ArrayLike, faces: ArrayLike) -> Bools:

@@ -191,6 +191,16 @@ class PreparedTemplate:
         other.pyramid = self.pyramid.with_traits(traits)
         return other
 
+    @property
+    def follows(self) -> Bools | None:
+        """Vertices of ``whole`` that may not match, (n,); None if there are none."""
+        free = self.pyramid.finest.traits.free
+        if free.all():
+            return None
+        flags = np.zeros(len(self.whole.vertices), bool)
+        flags[self._body] = ~free
+        return flags
+
     def on_body(self, weights: Floats) -> Floats:
         """Those of weights of all vertices of the mesh (n,) that are of the body (m,)."""
         return self.clean.least(weights)[self._body]

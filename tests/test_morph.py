@@ -908,9 +908,9 @@ def test_copies_of_a_vertex_are_masked_together() -> None:
         fit = licp.Morpher(cut, mask=flags).morph(ball, start=np.eye(4))
         assert np.array_equal(fit.state == State.MASKED, firsts | seconds)
         weights = np.where(flags, 0.0, 1.0)
-        for morpher in (
+        for one in (
             licp.Morpher(cut, data_weights=weights),
             licp.Morpher(cut).trusting(weights),
         ):
-            fit = morpher.morph(ball, start=np.eye(4))
+            fit = one.morph(ball, start=np.eye(4))
             assert np.array_equal(fit.state == State.MASKED, firsts | seconds)
