@@ -21,6 +21,7 @@ from licp.errors import (
 )
 from licp.guidance import Guidance, morph_guided
 from licp.io import load_mesh, save_mesh
+from licp.landmark_file import load_landmarks
 from licp.landmarks import Landmarks
 from licp.mesh import Mesh
 from licp.morph import Iteration, Morpher, morph
@@ -60,6 +61,7 @@ __all__ = [
     "Stage",
     "StageRecord",
     "State",
+    "load_landmarks",
     "load_mesh",
     "morph",
     "morph_guided",

@@ -47,25 +47,49 @@ _INSIDE = 0.8
 
 
 class State(IntEnum):
-    """Why a template vertex was matched, or not."""
+    """Why a template vertex was matched, or not.
+
+    ``MATCHED`` vertices were seen by the scan; all others were filled in by what surrounds them.
+
+    Attributes
+    ----------
+    MATCHED
+    BORDER
+        Its match lies on the border of the scan or of a hole, or it lies beyond that.
+    NORMAL
+        The surfaces face different ways.
+    DISTANCE
+        Its match is too far away.
+    MASKED
+        It was told not to match, it or its match.
+    COMPONENT
+        It belongs to a small separate part, which follows its surroundings.
+    REGION
+        No scan vertex carries its region label.
+    HIDDEN
+        It lies inside or at the mouth of something, and met nothing near that faces its way.
+    ABSENT
+        The scan shows no such part (see :mod:`licp.absence`).
+
+    Examples
+    --------
+    >>> print(State(1), State.BORDER == 1)
+    border True
+    """
 
     MATCHED = 0
     BORDER = 1
-    """Its match lies on the border of the scan or of a hole, or it lies beyond that."""
     NORMAL = 2
-    """The surfaces face different ways."""
     DISTANCE = 3
-    """Its match is too far away."""
     MASKED = 4
-    """It was told not to match, it or its match."""
     COMPONENT = 5
-    """It belongs to a small separate part, which follows its surroundings."""
     REGION = 6
-    """No scan vertex carries its region label."""
     HIDDEN = 7
-    """It lies inside or at the mouth of something, and met nothing near that faces its way."""
     ABSENT = 8
-    """The scan shows no such part (see :mod:`licp.absence`)."""
+
+    def __str__(self) -> str:
+        """The name in lower case, as in reports."""
+        return self.name.lower()
 
 
 @dataclass(frozen=True, eq=False)

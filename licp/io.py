@@ -1,9 +1,12 @@
 """Load and save meshes: OBJ, PLY and GLB, keeping vertex order, uv, materials and colours."""
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from licp.errors import LicpError, MeshError, MeshFileError, OutputError, described
 from licp.files import as_path, check_place, write_file
@@ -66,7 +69,7 @@ def as_mesh(obj: Any, what: str = "mesh") -> Mesh:
 
     Parameters
     ----------
-    obj : Mesh, path, trimesh.Trimesh or pair (vertices, faces)
+    obj : Mesh, MorphResult, path, trimesh.Trimesh or pair (vertices, faces)
         Vertices (n, 3); faces (m, 3), or (m, 4) with quads. Never modified.
     what : str
         What error messages call it.
@@ -84,6 +87,9 @@ def as_mesh(obj: Any, what: str = "mesh") -> Mesh:
         return obj
     if isinstance(obj, (str, os.PathLike)):
         return load_mesh(obj)
+    held = getattr(obj, "mesh", None)
+    if isinstance(held, Mesh):
+        return held
     if isinstance(obj, (tuple, list)) and len(obj) == 2:
         return Mesh(obj[0], obj[1], name=what)
     if hasattr(obj, "vertices") and hasattr(obj, "faces"):
@@ -176,14 +182,26 @@ def _load_trimesh(path: Path) -> Mesh:
         raise MeshFileError(f"{path}: damaged or cut off ({detail[:200]})") from error
     faces = getattr(loaded, "faces", None)
     if faces is None or len(faces) == 0:
-        raise MeshFileError(f"{path}: no faces in the file; a point cloud cannot be used")
+        raise MeshFileError(
+            f"{path}: no faces in the file; a point cloud cannot be used, nor what is cut off"
+        )
+    if path.suffix.lower() == ".off" and len(faces) < _announced_faces(path):
+        raise MeshFileError(f"{path}: damaged or cut off: fewer faces than it announces")
     return Mesh.from_trimesh(loaded, name=path.name)
+
+
+def _announced_faces(path: Path) -> int:
+    """How many polygons an OFF file says that it holds; 0 if it does not."""
+    found = re.match(rb"\s*\w*OFF\s+(?:#[^\n]*\s+)*\d+\s+(\d+)", path.read_bytes()[:4096])
+    return int(found[1]) if found else 0
 
 
 def _encode_glb(mesh: Mesh, path: Path) -> dict[Path, bytes]:
     import trimesh
 
     source, faces, uv = mesh.split_at_seams()
+    if np.abs(mesh.vertices).max() > np.finfo(np.float32).max:
+        raise OutputError(f"{path}: some coordinates are beyond single precision; write a PLY")
     visual = None
     if mesh.uv is not None:
         image = mesh.texture_image()

@@ -10,15 +10,15 @@ import numpy as np
 
 from licp.errors import LandmarkError
 from licp.files import as_path, parse_json, read_text
+from licp.io import as_mesh
 from licp.landmarks import Landmarks
-from licp.mesh import Mesh
 
 __all__ = ["load_landmarks"]
 
 _COLUMNS = ["vertex", "x", "y", "z", "confidence"]
 
 
-def load_landmarks(path: str | os.PathLike[str], template: Mesh) -> Landmarks:
+def load_landmarks(path: str | os.PathLike[str], template: Any) -> Landmarks:
     r"""Read landmarks and check them against the template.
 
     Parameters
@@ -49,7 +49,7 @@ def load_landmarks(path: str | os.PathLike[str], template: Mesh) -> Landmarks:
     ...     load_landmarks(name, triangle).positions.tolist()
     [[10.0, 0.0, 5.0]]
     """
-    path = as_path(path, LandmarkError)
+    path, template = as_path(path, LandmarkError), as_mesh(template, "template")
     text = read_text(path, LandmarkError)
     entries = _from_json(text, path) if text.lstrip()[:1] in ("[", "{") else _from_text(text, path)
     if not entries:
@@ -158,7 +158,10 @@ def _from_json(text: str, path: Path) -> list[_Entry]:
             position = [math.nan] * 3
         else:
             position = _triple(position, place, "position")
-        entries.append(_Entry(place, index, weights, position, float(confidence)))
+        try:
+            entries.append(_Entry(place, index, weights, position, float(confidence)))
+        except OverflowError:
+            raise LandmarkError(f"{place}: the confidence is beyond all measure") from None
     return entries
 
 

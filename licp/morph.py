@@ -1,5 +1,8 @@
 """Laplacian ICP in one call: what a template pays once, and a morph from pose to result."""
 
+from __future__ import annotations
+
+import os
 import time
 from collections.abc import Callable, Mapping
 from copy import copy
@@ -15,6 +18,7 @@ from licp.doubting import bend_doubting
 from licp.errors import InputError
 from licp.icp import Encounter, Iteration, Watch
 from licp.io import as_mesh
+from licp.landmark_file import load_landmarks
 from licp.landmarks import BoundLandmarks, as_landmarks
 from licp.posing import landmark_pose, searched_poses, settled_pose
 from licp.quality import assess_surfaces
@@ -155,6 +159,10 @@ class Morpher:
                 crew,
             )
 
+    def __repr__(self) -> str:
+        """One line with what it morphs, and how."""
+        return f"<Morpher: {self.template!r}, {len(self.schedule)} stages, {self.backend}>"
+
     @property
     def _tolerance(self) -> float:
         # Where stiffness varies, its stiff part dominates the error that a solve is judged by, and
@@ -178,7 +186,7 @@ class Morpher:
         """The solver's back end."""
         return self._prepared.pyramid.finest.system.analysis.backend
 
-    def trusting(self, weights: ArrayLike) -> "Morpher":
+    def trusting(self, weights: ArrayLike) -> Morpher:
         """The same template with each vertex's ``data_weights`` times a factor, for some scans.
 
         Everything that takes time is shared.
@@ -231,8 +239,9 @@ class Morpher:
         ----------
         scan : path, trimesh.Trimesh, (vertices, faces), Mesh or PreparedScan
             Any unit and pose.
-        landmarks : Landmarks or (template ids, positions[, confidence]), optional
-            Known pairs.  They pull throughout, and give the start if there are at least four.
+        landmarks : Landmarks, (template ids, positions[, confidence]) or path, optional
+            Known pairs, or a file of them (see :func:`licp.load_landmarks`).  They pull throughout,
+            and give the start if there are at least four.
         start : Similarity, (4, 4) matrix, "global" or "landmarks", optional
             Where to begin.  A similarity from template to scan is taken as it is and only
             refined; "global" searches all poses; the default is landmarks where there are
@@ -268,6 +277,8 @@ class Morpher:
             If weights, stiffness and schedule are so far out of scale with each other, or so little
             holds parts of the template, that there is no fit in double precision.
         """
+        if not isinstance(rigid, (bool, np.bool_)):
+            raise InputError(f"rigid is True or False, not {rigid!r}")
         if callback is not None and not callable(callback):
             raise InputError(f"callback must be callable, not {type(callback).__name__}")
         workers, template = search_threads(threads), self._prepared
@@ -340,6 +351,8 @@ class Morpher:
         if landmarks is None:
             return None
         clean, in_body = self._prepared.clean, self._prepared.in_body
+        if isinstance(landmarks, (str, os.PathLike)):
+            landmarks = load_landmarks(landmarks, self.template)
         marks = as_landmarks(landmarks).bind(self.template, clean.index, in_body)
         marks.check_near(ready.full.vertices)
         return marks

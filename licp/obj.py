@@ -285,8 +285,8 @@ def _find(folder: Path, name: str) -> Path | None:
 
 def _find_image(folder: Path, arguments: str) -> Path | None:
     """The file at the end of a map statement: options come first, names may contain blanks."""
-    words = arguments.split()
-    return next((p for k in range(len(words)) if (p := _find(folder, " ".join(words[k:])))), None)
+    starts = [0, *(blank.end() for blank in re.finditer(r"\s+", arguments))]
+    return next((p for k in starts if (p := _find(folder, arguments[k:]))), None)
 
 
 _SPACE, _TAB, _LF, _CR, _HASH, _SLASH = 32, 9, 10, 13, 35, 47

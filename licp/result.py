@@ -151,15 +151,21 @@ class MorphResult:
         return flags_of(self.quality, self.mesh, self.converged)
 
     @property
+    def seen(self) -> NDArray[np.bool_]:
+        """Vertices that were matched at the end, (n,); the others were filled in."""
+        seen: NDArray[np.bool_] = self.state == State.MATCHED
+        return seen
+
+    @property
     def matched(self) -> float:
         """Part of the template's vertices that were matched at the end."""
-        return float((self.state == State.MATCHED).mean())
+        return float(self.seen.mean())
 
     @property
     def mean_expected_error(self) -> float:
         """Mean of the expected errors of the vertices that were matched; of all, if none were."""
-        matched = self.state == State.MATCHED
-        return float(self.expected_error[matched if matched.any() else ...].mean())
+        seen = self.seen
+        return float(self.expected_error[seen if seen.any() else ...].mean())
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the morphed template as OBJ, PLY or GLB, in template order.
@@ -187,7 +193,7 @@ class MorphResult:
             "flags": list(self.flags),
             "stopped": self.stopped,
             "similarity": self.similarity.to_dict(),
-            "states": {s.name.lower(): int(counts[s]) for s in State},
+            "states": {str(s): int(counts[s]) for s in State},
             "mean_confidence": float(self.confidence.mean()),
             "mean_expected_error": self.mean_expected_error,
             "quality": self.quality.to_dict(),

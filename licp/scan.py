@@ -97,6 +97,10 @@ class PreparedScan:
         self.shown = self.full
         self.seconds = time.perf_counter() - begun
 
+    def __repr__(self) -> str:
+        """One line with what is left of it."""
+        return f"<PreparedScan: {len(self.source)} of {self.count} vertices; {self.report}>"
+
     @classmethod
     def of(cls, scan: Any) -> "PreparedScan":
         """The scan prepared, unless it is already."""

@@ -1,6 +1,6 @@
 """The progressive schedule as plain data: what each stage of a morph allows and asks for."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,6 +11,8 @@ from licp.errors import InputError
 __all__ = ["Schedule", "Stage"]
 
 _LEVELS = 13
+# More would take hours, and weights beyond this leave nothing of positions.
+_MOST_LEVELS, _HEAVIEST = 10_000, 1e6
 _FIRST_SETS = ("face", "cranium", "neck", "ear_left", "ear_right", "lip_upper", "lip_lower")
 _MORE_SETS = ("eye_left", "eye_right", "nose")
 
@@ -65,24 +67,25 @@ class Stage:
             "normal_gate",
             "distance_gate",
         ):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
-                raise InputError(f"{name} of a stage must be a number, not {value!r}")
-            if not np.isfinite(value):
-                raise InputError(f"{name} of a stage must be finite, not {value}")
+            value = _number(getattr(self, name), f"{name} of a stage")
+            object.__setattr__(self, name, value)
         _check_count(self.iterations, "iterations of a stage", least=1)
         if not 1e-4 <= self.stiffness <= 5:
             raise InputError(
                 f"stiffness is a length in parts of the template's size, 1e-4 to 5 "
                 f"(stiffer is rigid in double precision), not {self.stiffness}"
             )
-        if not (self.normal_weight >= 0 and self.curvature_weight >= 0):
-            raise InputError("weights of a stage must not be negative")
+        if not (0 <= self.normal_weight <= _HEAVIEST and 0 <= self.curvature_weight <= _HEAVIEST):
+            raise InputError(f"weights of a stage must not be negative, nor above {_HEAVIEST:g}")
         if not -1 <= self.normal_gate <= 1:
             raise InputError(f"normal_gate is a cosine, not {self.normal_gate}")
         if not self.distance_gate > 0:
             raise InputError(f"distance_gate must be positive, not {self.distance_gate}")
-        if isinstance(self.sets, str) or not all(isinstance(name, str) for name in self.sets):
+        if (
+            isinstance(self.sets, str)
+            or not isinstance(self.sets, Iterable)
+            or not all(isinstance(name, str) for name in self.sets)
+        ):
             raise InputError(f"sets of a stage must be names of regions, not {self.sets!r}")
         object.__setattr__(self, "sets", tuple(self.sets))
 
@@ -125,9 +128,10 @@ class Schedule:
         _check_count(self.controls, "controls", least=0)
         if not self.stages or not all(isinstance(s, Stage) for s in self.stages):
             raise InputError("a schedule needs at least one Stage, and nothing else, in stages")
-        radius = self.control_radius
-        if not isinstance(radius, (int, float, np.number)) or not 0 < radius < np.inf:
+        radius = _number(self.control_radius, "control_radius")
+        if not radius > 0:
             raise InputError(f"control_radius must be a positive number, not {radius!r}")
+        object.__setattr__(self, "control_radius", radius)
 
     @classmethod
     def progressive(
@@ -154,9 +158,11 @@ class Schedule:
             Per level; more levels do more good.
         """
         _check_count(levels, "levels", least=1)
-        for name, value in (("stiff", stiff), ("soft", soft)):
-            if not isinstance(value, (int, float, np.number)) or not value > 0:
-                raise InputError(f"{name} must be a positive number, not {value!r}")
+        if levels > _MOST_LEVELS:
+            raise InputError(f"levels must be {_MOST_LEVELS} or fewer, not {levels}")
+        stiff, soft = _number(stiff, "stiff"), _number(soft, "soft")
+        if not (stiff > 0 and soft > 0):
+            raise InputError(f"stiff and soft must be positive numbers, not {stiff} and {soft}")
         u = np.linspace(0.0, 1.0, levels) if levels > 1 else np.ones(1)
 
         def ladder(first: float, last: float, at: NDArray[np.float64]) -> list[float]:
@@ -191,7 +197,7 @@ class Schedule:
         """
         if not sets:
             return self
-        if any(isinstance(names, str) for names in sets):
+        if any(isinstance(names, str) or not isinstance(names, Sequence) for names in sets):
             raise InputError(f"each of the sets is a list of names, not one: {sets!r}")
         stages = [
             replace(stage, sets=tuple(sets[k * len(sets) // len(self.stages)]))
@@ -240,6 +246,19 @@ class Schedule:
             for k, s in enumerate(self.stages, 1)
         ]
         return "\n".join([head, *rows])
+
+
+def _number(value: object, name: str) -> float:
+    """A finite real number, as one of Python's."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise InputError(f"{name} must be a number, not {value!r}")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = np.inf
+    if not np.isfinite(number):
+        raise InputError(f"{name} must be finite, not {str(value)[:20]}")
+    return number
 
 
 def _check_count(value: object, name: str, least: int) -> None:

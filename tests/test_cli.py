@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -177,9 +178,16 @@ def test_nothing_half_written_and_older_files_survive(
     monkeypatch.setattr(os, "replace", full)
     done = morph("--levels", "8", "--json", "out.json")
     assert done.exit_code == 5
-    assert "out.obj: cannot be written: No space left on device" in done.stderr
+    assert "out.json: cannot be written: No space left on device" in done.stderr
     assert left(folder) == {"out.obj"}
     assert Path("out.obj").read_text() == "older"
+
+
+def test_the_package_can_be_run() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "licp", "--version"], capture_output=True, text=True, check=True
+    )
+    assert licp.__version__ in done.stdout
 
 
 def test_bar_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -170,9 +170,9 @@ def test_other_settings_template_or_version_do_everything_again(
 ) -> None:
     Path("scans/broken.ply").unlink()
     run()
-    for change in ("settings", "template", "version", "landmarks"):
+    for change in ("rigid", "template", "version", "landmarks"):
         before, more = stamps(), []
-        if change == "settings":
+        if change == "rigid":
             more = ["--rigid"]
         elif change == "template":
             with open("template.obj", "a") as file:
@@ -183,7 +183,16 @@ def test_other_settings_template_or_version_do_everything_again(
             more = ["--no-landmarks"]
         done = run(*more)
         assert redone(before) == set(KEYS), change
-        assert "changed: everything is done again" in done.stdout
+        (line,) = (x for x in done.stdout.splitlines() if x.endswith("; everything is done again"))
+        assert change in line.removeprefix("changed: ")
+        assert "regions" not in line and "backend" not in line
+
+
+def test_another_format_leaves_no_meshes_of_the_last(folder: Path) -> None:
+    Path("scans/broken.ply").unlink()
+    run("--levels", "2")
+    run("--levels", "3", "--format", "obj")
+    assert {p.name for p in Path("out/meshes").iterdir()} == {f"{key}.obj" for key in KEYS}
 
 
 def test_half_of_a_change_is_seen(folder: Path) -> None:

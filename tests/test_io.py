@@ -346,6 +346,46 @@ def test_another_image_of_the_same_name_is_not_overwritten(tmp_path: Path, textu
     assert back.texture == folder / "r_my skin.bmp"
 
 
+def test_materials_of_another_obj_are_not_overwritten(tmp_path: Path, textured: Mesh) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "r.mtl").write_text("newmtl a\n")
+    (folder / "scan.obj").write_text(f"mtllib r.mtl\nusemtl a\n{TRIANGLE}f 1 2 3\n")
+    back = load_mesh(save_mesh(folder / "r.obj", textured))
+    assert (folder / "r.mtl").read_text() == "newmtl a\n"
+    assert back.mtllib == folder / "r_2.mtl" and back.materials == textured.materials
+    # Its own are: what replaces an OBJ replaces its materials.
+    save_mesh(folder / "s.obj", textured)
+    (folder / "s.mtl").write_text("newmtl old\n")
+    assert load_mesh(save_mesh(folder / "s.obj", textured)).mtllib == folder / "s.mtl"
+    assert "old" not in (folder / "s.mtl").read_text()
+
+
+@pytest.mark.parametrize("name", ["a  b", "a\tb", "a\u00a0b"])
+def test_images_with_odd_blanks_in_their_names(tmp_path: Path, name: str) -> None:
+    (tmp_path / f"{name}.png").write_bytes(b"image")
+    (tmp_path / "m.mtl").write_text(f"newmtl a\nmap_Kd -s 1 1 1 {name}.png\n")
+    mesh = obj(tmp_path, f"mtllib m.mtl\nusemtl a\n{TRIANGLE}vt 0 0\nf 1/1 2/1 3/1\n")
+    assert mesh.texture == tmp_path / f"{name}.png"
+
+
+def test_an_off_that_is_cut_off_is_noticed(tmp_path: Path) -> None:
+    text = trimesh.creation.icosphere(2).export(file_type="off")
+    path = tmp_path / "m.off"
+    path.write_text(text)
+    assert len(load_mesh(path).faces) == 320
+    for part in (0.5, 0.8, 0.95):
+        path.write_text(text[: int(part * len(text))])
+        with pytest.raises(MeshFileError, match="cut off"):
+            load_mesh(path)
+
+
+def test_glb_refuses_what_single_precision_cannot_hold(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="beyond single precision"):
+        save_mesh(tmp_path / "m.glb", Mesh(1e40 * np.eye(3), [[0, 1, 2]]))
+    assert not list(tmp_path.iterdir())
+
+
 def test_images_of_one_name_are_all_kept(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     uv = {"uv": [[0, 0], [1, 0], [0, 1]], "uv_faces": [[0, 1, 2]]}

@@ -12,6 +12,7 @@ from heads import template as head
 
 from licp import Mesh, MorphResult, Schedule, Similarity, State, load_mesh, morph
 from licp.flags import flags_of
+from licp.io import as_mesh
 from licp.quality import Distances, Distortion, Quality
 from licp.solver import backends
 
@@ -78,6 +79,15 @@ def test_it_tells_how_it_came_about() -> None:
     assert fit.threads >= 1 and fit.backend in backends()
     assert set(fit.seconds) == {"prepare", "align", "deform", "assess"}
     assert all(t >= 0 for t in fit.seconds.values())
+
+
+def test_what_was_seen_is_what_was_matched() -> None:
+    fit = half()
+    assert fit.seen.mean() == fit.matched < 1
+    assert np.array_equal(fit.seen, ~np.isnan(fit.residual))
+    assert {str(s) for s in State} == set(fit.to_dict()["states"])
+    # What takes a mesh takes a result.
+    assert as_mesh(fit) is fit.mesh
 
 
 def test_the_similarity_is_from_template_to_scan() -> None:

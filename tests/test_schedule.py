@@ -1,4 +1,5 @@
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -59,6 +60,13 @@ def test_it_prints_one_line_a_stage() -> None:
         ({"normal_gate": np.nan}, "normal_gate"),
         ({"distance_gate": 0.0}, "distance_gate"),
         ({"distance_gate": np.nan}, "distance_gate"),
+        ({"stiffness": 10**400}, "stiffness"),
+        ({"stiffness": np.complex128(0.05)}, "stiffness"),
+        ({"normal_weight": 1e308}, "weight"),
+        ({"curvature_weight": 1e308}, "weight"),
+        ({"sets": None}, "sets"),
+        ({"sets": "face"}, "sets"),
+        ({"sets": (1,)}, "sets"),
         ({"iterations": 0}, "iteration"),
         ({"iterations": 1.5}, "iteration"),
         ({"iterations": "3"}, "iteration"),
@@ -80,6 +88,7 @@ def test_stages_that_cannot_be_meant_are_refused(change: dict, message: str) -> 
         {"stages": (STAGE,), "controls": 1.5},
         {"stages": (STAGE,), "control_radius": 0.0},
         {"stages": (STAGE,), "control_radius": np.nan},
+        {"stages": (STAGE,), "control_radius": 10**400},
     ],
 )
 def test_schedules_that_cannot_be_meant_are_refused(arguments: dict) -> None:
@@ -88,8 +97,30 @@ def test_schedules_that_cannot_be_meant_are_refused(arguments: dict) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"levels": 0}, {"levels": 2.5}, {"stiff": 0.0}, {"soft": -1.0}, {"iterations": 0}]
+    "arguments",
+    [
+        {"levels": 0},
+        {"levels": 2.5},
+        {"levels": 10**400},
+        {"stiff": 0.0},
+        {"stiff": 10**400},
+        {"soft": -1.0},
+        {"iterations": 0},
+    ],
 )
 def test_ladders_that_cannot_be_meant_are_refused(arguments: dict) -> None:
     with pytest.raises(InputError):
         Schedule.progressive(**arguments)
+
+
+@pytest.mark.parametrize("sets", [("face", "nose"), (None,), (["face"], "nose"), (["face", 1],)])
+def test_sets_that_grow_are_lists_of_names(sets: tuple) -> None:
+    with pytest.raises(InputError, match="sets"):
+        Schedule.progressive().growing(*sets)
+
+
+def test_numbers_of_any_kind_are_kept_as_those_of_python() -> None:
+    stage = dataclasses.replace(STAGE, stiffness=np.float32(0.25), distance_gate=np.int64(2))
+    assert type(stage.stiffness) is type(stage.distance_gate) is float
+    assert json.loads(json.dumps(dataclasses.asdict(stage)))["stiffness"] == 0.25
+    assert type(Schedule((STAGE,), control_radius=np.float32(0.5)).control_radius) is float

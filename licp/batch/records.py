@@ -31,6 +31,8 @@ __all__ = ["Records", "Row", "manifest", "write_fit"]
 
 Row = dict[str, Any]
 
+_ENDINGS = (".ply", ".obj", ".glb")
+
 # What Headspace says of its scans that a fit may suffer from.
 _FLAGS = ("chin_hole", "cranial_hole", "cap_artefact", "hair_bulge")
 
@@ -86,8 +88,8 @@ class Records:
     rows : dict of str to dict
         One row of the table for each scan that is done under this manifest.
     failures : dict of str to dict
-    replaced : bool
-        The folder was made under another manifest.
+    changed : tuple of str
+        What is otherwise than in the manifest that the folder was made under.
 
     Raises
     ------
@@ -109,8 +111,8 @@ class Records:
             check_place(folder / name)
         path = folder / "manifest.json"
         older = _read(path)
-        self.replaced = older is not None and older.get("digest") != self.digest
-        if older is None or self.replaced:
+        self.changed = () if older is None else _changed(older, manifest)
+        if older is None or self.changed:
             _write(path, manifest)
         self.reload()
 
@@ -187,6 +189,25 @@ class Records:
         write_file(self.folder / "quality.parquet", data.getvalue())
 
 
+def _changed(older: Mapping[str, Any], newer: Mapping[str, Any]) -> tuple[str, ...]:
+    """What decides on results and is not the same in two manifests."""
+    if older.get("digest") == newer["digest"]:
+        return ()
+
+    def flat(manifest: Mapping[str, Any]) -> dict[str, Any]:
+        settings = manifest.get("settings")
+        return {
+            "version": manifest.get("licp"),
+            "template": manifest.get("template_sha256"),
+            "backend": manifest.get("backend"),
+            **(settings if isinstance(settings, dict) else {}),
+        }
+
+    before, now = flat(older), flat(newer)
+    names = [name for name in {**now, **before} if before.get(name) != now.get(name)]
+    return tuple(names) or ("manifest",)
+
+
 def write_fit(
     result: MorphResult,
     key: str,
@@ -202,6 +223,9 @@ def write_fit(
     ``notes`` (a list of str).
     """
     result.save(mesh)
+    for ending in _ENDINGS:
+        if mesh.suffix != ending:  # of a start with another format, and so of another fit
+            mesh.with_suffix(ending).unlink(missing_ok=True)
     content = {
         "key": key,
         "licp": __version__,

@@ -265,8 +265,8 @@ def _shown_warnings() -> Iterator[None]:
 
 
 def _announce(records: Records, count: int, todo: int) -> None:
-    if records.replaced:
-        click.echo("the template, the settings or the version changed: everything is done again")
+    if records.changed:
+        click.echo(f"changed: {', '.join(records.changed)}; everything is done again")
     if todo < count:
         click.echo(f"{count} scans, {count - todo} of them done before")
 

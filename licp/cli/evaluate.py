@@ -139,7 +139,7 @@ def _colours(annotations: Path | None) -> Mapping[str, tuple[int, int, int]]:
     content = read_json(path, InputError)
     try:
         return {str(n): (int(r), int(g), int(b)) for n, (r, g, b) in content.items()}
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise InputError(
             f'{path}: expected {{"contour": [red, green, blue], ...}}: {error}'
         ) from error

@@ -8,9 +8,9 @@ point belongs at ``r (1 + K r^2 + K2 r^4)``, so undistorting is a formula and di
 equation to solve. A file without ``%K`` has no distortion.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from licp.errors import DatasetError, InputError
-from licp.files import read_text
+from licp.files import as_path, read_text
 from licp.mesh import Mesh
 
 __all__ = ["Camera", "SurfacePoints", "read_camera"]
@@ -223,7 +223,7 @@ class Camera:
         return plane * np.where(good, scale, np.nan)[:, None]
 
 
-def read_camera(path: Path) -> Camera:
+def read_camera(path: str | os.PathLike[str]) -> Camera:
     """Read a ``.tka`` file.
 
     Raises
@@ -231,6 +231,7 @@ def read_camera(path: Path) -> Camera:
     DatasetError
         If it cannot be read, or something is missing or no number; says what.
     """
+    path = as_path(path, DatasetError)
     values: dict[str, list[float]] = {}
     key = None
     for token in read_text(path, DatasetError).split():

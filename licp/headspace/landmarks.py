@@ -6,6 +6,7 @@ landmarks are automatic: some 4 mm off on average, chin and corners of the mouth
 good for a start and as soft constraints, not as truth.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from licp.errors import DatasetError
-from licp.files import read_text
+from licp.files import as_path, read_text
 from licp.mesh import Mesh
 
 __all__ = ["IBUG68", "IBUG68_GROUPS", "ScanLandmarks", "read_landmark_ids"]
@@ -93,7 +94,7 @@ class ScanLandmarks(Mapping[str, Floats]):
         return cls(vertices, scan.vertices[vertices])
 
 
-def read_landmark_ids(path: Path) -> Ints:
+def read_landmark_ids(path: str | os.PathLike[str]) -> Ints:
     """Vertices (68,) from 0, in the order of iBUG-68.
 
     Raises
@@ -101,6 +102,7 @@ def read_landmark_ids(path: Path) -> Ints:
     DatasetError
         If the file cannot be read or does not hold 68 vertex numbers.
     """
+    path = as_path(path, DatasetError)
     tokens = read_text(path, DatasetError).split()
     if len(tokens) != len(IBUG68):
         raise DatasetError(

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from licp.errors import DatasetError
 from licp.files import as_path, read_json, read_text
-from licp.io import load_mesh
+from licp.io import as_mesh, load_mesh
 from licp.mesh import Mesh
 from licp.obj import decode_obj_vertices
 
@@ -94,6 +94,12 @@ class RealyScan:
         return points
 
 
+class _NoSuchScanError(DatasetError, KeyError):
+    """Both what a mapping raises, and what all else of a data set does."""
+
+    __str__ = Exception.__str__
+
+
 class Realy(Mapping[int, RealyScan]):
     """The scans of a REALY folder: ``Realy(root)[7]``.
 
@@ -127,7 +133,7 @@ class Realy(Mapping[int, RealyScan]):
     def __getitem__(self, number: int) -> RealyScan:
         """Scan number ``number``."""
         if number not in self._ids:
-            raise KeyError(f"no REALY scan {number!r} in {self.path}")
+            raise _NoSuchScanError(f"no REALY scan {number!r} in {self.path}")
         scale = self._scale[number - 1] if 0 < number <= len(self._scale) else None
         return RealyScan(
             number,
@@ -149,15 +155,15 @@ class Realy(Mapping[int, RealyScan]):
         return f"<Realy {str(self.path)!r}: {len(self)} scans>"
 
 
-def read_barycentric(path: str | os.PathLike[str], template: Mesh) -> tuple[Ints, Floats]:
+def read_barycentric(path: str | os.PathLike[str], template: Any) -> tuple[Ints, Floats]:
     """Points of a template from JSON ``[[triangle, w0, w1], ...]``.
 
     Parameters
     ----------
     path : path
         Of the JSON file.
-    template : Mesh
-        The mesh the triangles are counted in.
+    template : path, trimesh.Trimesh, (vertices, faces) or Mesh
+        What the triangles are counted in.
 
     Returns
     -------
@@ -172,7 +178,7 @@ def read_barycentric(path: str | os.PathLike[str], template: Mesh) -> tuple[Ints
     DatasetError
         If the file is damaged or does not fit the template; with the place in the list.
     """
-    path = as_path(path, DatasetError)
+    path, template = as_path(path, DatasetError), as_mesh(template, "template")
     rows = read_json(path, DatasetError)
     if not isinstance(rows, list) or not rows:
         raise DatasetError(f"{path}: expected a list [[triangle, w0, w1], ...]")

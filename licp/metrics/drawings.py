@@ -1,14 +1,14 @@
 """Contours as annotators leave them: lines on photographs, read and lifted to the scan."""
 
+import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from licp.errors import InputError
-from licp.files import read_json
+from licp.files import as_path, read_json
 from licp.headspace import Camera
 from licp.mesh import Mesh
 from licp.metrics.strokes import strokes
@@ -27,7 +27,7 @@ _PIXEL_STEP = 0.5
 _JUMP = 8.0
 
 
-def read_drawings(path: Path) -> dict[str, Drawing]:
+def read_drawings(path: str | os.PathLike[str]) -> dict[str, Drawing]:
     """Contours by view from JSON: ``{view: {contour: [[[u, v], ...], ...]}}``.
 
     Each contour is a list of pieces, each piece a list of points in order.  Points with two
@@ -39,6 +39,7 @@ def read_drawings(path: Path) -> dict[str, Drawing]:
     InputError
         If the file cannot be read or is of another form; with the place.
     """
+    path = as_path(path, InputError)
     content = read_json(path, InputError)
     if not isinstance(content, dict) or not all(isinstance(v, dict) for v in content.values()):
         raise InputError(f"{path}: expected {{view: {{contour: [[[u, v], ...], ...]}}}}")
@@ -156,7 +157,7 @@ def _unbroken(points: Floats) -> list[Floats]:
 def _piece(piece: Any, place: str) -> Floats:
     try:
         points = np.array(piece, np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{place}: expected a list of points: {str(error)[:100]}") from error
     if points.ndim != 2 or points.shape[1] not in (2, 3) or not np.isfinite(points).all():
         raise InputError(

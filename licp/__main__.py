@@ -1,0 +1,5 @@
+"""``python -m licp``: the command line."""
+
+from licp.cli import main
+
+main()
