@@ -8,6 +8,7 @@ import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from numbers import Real
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +18,6 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from licp.closest import TriangleTree
-from licp.correspondence import State
 from licp.errors import InputError, OutputError, described
 from licp.files import as_path, write_file
 from licp.geometry import vertex_normals
@@ -43,9 +43,12 @@ _SCAN_COLOR = (0.80, 0.77, 0.74)
 _MORPH_COLOR = (0.62, 0.72, 0.82)
 _UNMATCHED_COLOR = (0.80, 0.80, 0.80)
 _COLORMAP = "viridis"
-# Layout of a figure in pixels: a panel, all three with the colour bar, and the line of titles.
+# Layout of a figure in pixels: a panel, what a colour bar takes, and the line of titles.
 _PANEL = (400, 470)
-_WIDTH, _TITLE, _DPI = 3 * _PANEL[0] + 140, 40, 100
+_BAR, _TITLE, _DPI = 140, 40, 100
+# Where panels with a colour bar beside them begin.
+_HEATS = 2 * _PANEL[0], 3 * _PANEL[0] + _BAR
+_WIDTH = 4 * _PANEL[0] + 2 * _BAR
 
 
 @dataclass(frozen=True)
@@ -168,7 +171,7 @@ def figure_fit(
     unit: str = "unit of the scan",
     limit: float | None = None,
 ) -> Path:
-    """Write a picture of a fit: the scan, the morphed template, and the distance between them.
+    """Write a picture of a fit: scan, morphed template, the distance between them, expected error.
 
     Parameters
     ----------
@@ -200,12 +203,11 @@ def figure_fit(
 
     Notes
     -----
-    The distance of a vertex is that to the closest point of the scan.  Vertices that were not
-    matched are grey: what they lie closest to says nothing about them.
+    The distance of a vertex is that to the closest point of the scan; how far the vertex may lie
+    from its true place beside that point, the expected error tells.  Vertices that were not matched
+    are grey: what they lie closest to says nothing about them.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
     path = as_path(path, OutputError)
@@ -221,38 +223,47 @@ def figure_fit(
     if limit is not None and not (isinstance(limit, Real) and 0 < float(limit) < np.inf):
         raise InputError(f"limit must be a positive distance, not {limit!r}")
     scan = as_mesh(scan, "scan")
-    matched = result.state == State.MATCHED
     distance = TriangleTree(scan.vertices, scan.faces).query(result.vertices)[0]
     if limit is None:
-        limit = _round_up(float(np.percentile(distance[matched], 95))) if matched.any() else 1.0
-    scale = ScalarMappable(Normalize(0, limit), _COLORMAP)
-    heat = np.where(matched[:, None], scale.to_rgba(distance)[:, :3], _UNMATCHED_COLOR)
-
+        limit = _limit(distance, result.seen)
+    heats = (
+        _Heat("distance to the scan", f"distance ({unit})", distance, limit),
+        _Heat(
+            "expected error",
+            f"expected error ({unit})",
+            result.expected_error,
+            _limit(result.expected_error, result.seen),
+        ),
+    )
     back = result.similarity.inverse()
     outward = {name: -1 if r.inverted else 1 for name, r in result.repairs.items()}
     fit = _plain(result.mesh, back.apply(result.vertices), outward["template"])
-    seen = _plain(scan, back.apply(scan.vertices), outward["scan"])
-    textured = seen.texture is not None or seen.colors is not None
-    columns: list[tuple[str, Mesh, Any, float]] = [
-        ("scan", seen, None if textured else _SCAN_COLOR, 0.6 if textured else 1.0),
-        ("morphed template", fit, _MORPH_COLOR, 1.0),
-        ("distance to the scan", fit, heat, 0.5),
+    shown = _plain(scan, back.apply(scan.vertices), outward["scan"])
+    textured = shown.texture is not None or shown.colors is not None
+    columns: list[tuple[int, str, Mesh, Any, float]] = [
+        (0, "scan", shown, None if textured else _SCAN_COLOR, 0.6 if textured else 1.0),
+        (_PANEL[0], "morphed template", fit, _MORPH_COLOR, 1.0),
     ]
+    for left, heat in zip(_HEATS, heats, strict=True):
+        columns.append((left, heat.title, fit, heat.colors(result.seen), 0.5))
     figure = Figure((_WIDTH / _DPI, (len(rows) * _PANEL[1] + _TITLE) / _DPI), dpi=_DPI)
     FigureCanvasAgg(figure)
     top = len(rows) * _PANEL[1]
-    for j, (name, mesh, colors, relief) in enumerate(columns):
-        place = ((j + 0.5) * _PANEL[0] / _WIDTH, (top + _TITLE / 2) / (top + _TITLE))
+    whole = top + _TITLE
+    for left, name, mesh, colors, relief in columns:
+        place = (left + 0.5 * _PANEL[0]) / _WIDTH, (top + _TITLE / 2) / whole
         figure.text(*place, name, ha="center", va="center", fontsize=13)
         for i, view in enumerate(rows):
             frame = Frame.around(fit.vertices, view, _PANEL)
             picture = draw(mesh, view, size=_PANEL, frame=frame, colors=colors, relief=relief)
-            figure.figimage(picture, j * _PANEL[0], top - (i + 1) * _PANEL[1])
-    left, length = (3 * _PANEL[0] + 15) / _WIDTH, 0.7 * _PANEL[1] / (top + _TITLE)
-    low = (top / (top + _TITLE) - length) / 2
-    axes = figure.add_axes((left, low, 20 / _WIDTH, length))
-    figure.colorbar(scale, cax=axes, extend="max", label=f"distance ({unit})")
-    figure.text(left, low - 40 / (top + _TITLE), "grey: not matched", fontsize=9, color="0.35")
+            figure.figimage(picture, left, top - (i + 1) * _PANEL[1])
+    length = 0.7 * _PANEL[1] / whole
+    low = (top / whole - length) / 2
+    for left, heat in zip(_HEATS, heats, strict=True):
+        beside = (left + _PANEL[0] + 15) / _WIDTH
+        axes = figure.add_axes((beside, low, 20 / _WIDTH, length))
+        figure.colorbar(heat.scale, cax=axes, extend="max", label=heat.label)
+        figure.text(beside, low - 40 / whole, "grey: not matched", fontsize=9, color="0.35")
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=_DPI, metadata={"Software": "licp"})
     write_file(path, data.getvalue())
@@ -326,6 +337,32 @@ def _plain(mesh: Mesh, vertices: Floats, winding: int) -> Mesh:
         texture=mesh.texture,
         name=mesh.name,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Heat:
+    """Values of the vertices as colours, up to a limit."""
+
+    title: str
+    label: str
+    values: Floats
+    limit: float
+
+    @cached_property
+    def scale(self) -> Any:
+        from matplotlib.cm import ScalarMappable
+        from matplotlib.colors import Normalize
+
+        return ScalarMappable(Normalize(0, self.limit), _COLORMAP)
+
+    def colors(self, seen: NDArray[np.bool_]) -> Floats:
+        colors: Floats = self.scale.to_rgba(self.values)[:, :3]
+        return np.where(seen[:, None], colors, _UNMATCHED_COLOR)
+
+
+def _limit(values: Floats, seen: NDArray[np.bool_]) -> float:
+    """What 95 % of the vertices that were seen are below, as a round number."""
+    return _round_up(float(np.percentile(values[seen], 95))) if seen.any() else 1.0
 
 
 def _round_up(value: float) -> float:

@@ -195,7 +195,11 @@ def test_without_data_what_the_batch_knows(done: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     found = content(tmp_path / "e")
     assert found["landmarks"] is None
-    assert found["regions"] == {}
+    assert found["regions"] == {} and found["notes"] == {}
+    assert "something lacks" not in result.output
+    reports = [json.loads(p.read_text()) for p in (done / "out" / "reports").glob("*.json")]
+    errors = [r["mean_expected_error"] for r in reports if "mesh" in r]
+    assert found["expected error"] == pytest.approx(np.median(errors)) > 0
     assert found["fit"]["template_to_scan"]["median"] > 0
     assert not list((tmp_path / "e").glob("*.png"))
 
@@ -238,6 +242,7 @@ def test_a_lost_scan_or_mesh_stops_nothing(done: Path, tmp_path: Path) -> None:
         {"flags": 3},
         {"flags": [None]},
         {"matched": "all"},
+        {"mean_expected_error": None},
         {"converged": None},
         {"failure": "unknown", "mesh": None},
     ],

@@ -43,8 +43,8 @@ def panel(path: Path, row: int, column: int) -> NDArray[np.int64]:
     """One panel of a figure."""
     picture = np.asarray(Image.open(path).convert("RGB")).astype(np.int64)
     w, h = render._PANEL
-    top = render._TITLE + row * h
-    return picture[top : top + h, column * w : (column + 1) * w]
+    top, left = render._TITLE + row * h, (0, w, *render._HEATS)[column]
+    return picture[top : top + h, left : left + w]
 
 
 def drawn(picture: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -108,10 +108,11 @@ def test_figure_shows_scan_and_fit_in_one_place(fit: MorphResult, tmp_path: Path
     h = render._PANEL[1]
     assert Image.open(path).size == (render._WIDTH, 2 * h + render._TITLE)
     for row in range(2):
-        scan, template, heat = (drawn(panel(path, row, k)) for k in range(3))
+        scan, template, heat, error = (drawn(panel(path, row, k)) for k in range(4))
         assert scan.mean() > 0.3
         assert (scan & template).sum() > 0.99 * (scan | template).sum()
         assert (template ^ heat).mean() < 1e-3
+        assert (template ^ error).mean() < 1e-3
     assert [p.name for p in tmp_path.iterdir()] == ["fit.png"]
 
 
@@ -129,6 +130,19 @@ def test_heat_follows_the_distance_and_unmatched_is_grey(fit: MorphResult, tmp_p
     assert near[2] > near[1] + 20
     assert far[1] > far[2] + 100
     assert np.ptp(grey) <= 2
+
+
+def test_expected_errors_have_colours_of_their_own(fit: MorphResult, tmp_path: Path) -> None:
+    own = fit.similarity.inverse().apply(fit.vertices)
+    told = replace(fit, expected_error=np.where(own[:, 0] > 0, 5.0, 0.1))
+    error = panel(figure_fit(told, SCAN, tmp_path / "told.png", views="front"), 0, 3)
+    w, h = render._PANEL
+    near, far = error[h // 2, w // 3], error[h // 2, 2 * w // 3]
+    assert near[2] > near[1] + 20
+    assert far[1] > far[2] + 100
+    # The distance has nothing to do with it.
+    plain = panel(figure_fit(fit, SCAN, tmp_path / "fit.png", views="front"), 0, 2)
+    assert np.array_equal(panel(tmp_path / "told.png", 0, 2), plain)
 
 
 def test_limit_is_found_and_the_distance_is_in_the_unit_of_the_scan() -> None:

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -93,11 +94,15 @@ def evaluate(
         (key, Job(key, found.mesh(key), sources.get(key), _drawings(annotations, key)))
         for key in found.reports
     ]
+    if data is None and not quiet:
+        click.echo("without --data: no landmarks, no distances by region", err=True)
     measures, failures = _measure(known, jobs, workers, quiet)
     if not measures:
         raise InputError(
             f"none of {len(jobs)} scans can be measured: {next(iter(failures.items()))}"
         )
+    if data is None:  # that there are no scans is no fault of theirs
+        measures = [replace(m, notes=[]) for m in measures]
     summary = summarise(found, measures, failures)
     _write(folder, summary)
     _draw(folder, found, summary, measures, sources)
@@ -246,6 +251,7 @@ def _words(summary: Summary, folder: Path) -> str:
     if content["landmarks"]:
         marks = content["landmarks"]["all"]
         lines.append(f"  landmarks: mean {marks['mean']:.3g}, median {marks['median']:.3g}")
+    lines.append(f"  expected error: median {content['expected error']:.3g}")
     for name, d in content["fit"].items():
         if d:
             lines.append(

@@ -176,6 +176,9 @@ def summarise(
         "failed in the batch": batch.failures,
         "failed here": dict(sorted(failures.items())),
         "made by another manifest": batch.stale,
+        "expected error": float(
+            np.median([batch.reports[m.key]["mean_expected_error"] for m in measures])
+        ),
         "fit": _fit(batch, measures),
         "landmarks": _landmarks(measures),
         "regions": _regions(measures),
@@ -393,7 +396,8 @@ def _complete(report: Mapping[str, Any]) -> bool:
     try:
         quality = report["quality"]
         ways = [quality[way] for way in _WAYS]
-        numbers = [report["matched"], *(d[p] for d in ways if d is not None for p in _PARTS)]
+        numbers = [report["matched"], report["mean_expected_error"]]
+        numbers += [d[p] for d in ways if d is not None for p in _PARTS]
         return (
             isinstance(report["mesh"]["file"], str)
             and isinstance(report["flags"], list)
@@ -423,6 +427,10 @@ def _markdown(
         f"{len(content['failed here'])} here.  licp {content['licp']}.",
         "",
         "Lengths are in the unit of the scans, unless stated otherwise.",
+        "",
+        "A fit lies on the scan nearly everywhere, so distances hardly tell its error, which is "
+        "along the surface.  Where there is no truth, the error that each fit expects of itself "
+        f"tells most: its median over scans is {content['expected error']:.3g}.",
     ]
     fit = [(name.replace("_", " "), d) for name, d in content["fit"].items() if d]
     lines += ["", "## Distances", "", "Medians over scans, where template and scan overlap.", ""]

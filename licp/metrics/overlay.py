@@ -362,7 +362,7 @@ def _write(
                 0.7 * _PANEL[1] / height,
             )
         )
-        figure.colorbar(scale[0], cax=axes, label=scale[1])
+        figure.colorbar(scale[0], cax=axes, extend="max", label=scale[1])
     for i, names in enumerate(lines if legend else []):
         x, y = 20, foot - (i + 0.5) * _LINE
         for name in names:
