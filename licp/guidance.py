@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from licp.correspondence import State
 from licp.errors import InputError
 from licp.geometry import vertex_neighbours
-from licp.mesh import frozen
 from licp.morph import Morpher
+from licp.readonly import ReadOnlyArrays, frozen
 from licp.repair import CleanMesh
 from licp.result import MorphResult
 from licp.scan import PreparedScan
@@ -39,7 +39,7 @@ _AROUND = 0.02
 
 
 @dataclass(frozen=True, eq=False)
-class Guidance:
+class Guidance(ReadOnlyArrays):
     """Which vertices of a template to doubt on one scan, and why.
 
     Parameters
@@ -59,7 +59,10 @@ class Guidance:
     def __post_init__(self) -> None:
         """Check and copy; refuse what does not fit together."""
         for name in ("raised", "torn"):
-            values = np.array(getattr(self, name))
+            try:
+                values = np.array(getattr(self, name))
+            except ValueError:  # rows of different lengths
+                values = np.zeros(0)
             if values.ndim != 1 or values.dtype != bool or len(values) != len(self.raised):
                 raise InputError(f"{name} must be bool, one for each vertex of the template")
             object.__setattr__(self, name, frozen(values))

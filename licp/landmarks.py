@@ -8,7 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from licp.errors import LandmarkError
 from licp.geometry import any_of
-from licp.mesh import Mesh, frozen
+from licp.mesh import Mesh
+from licp.readonly import ReadOnlyArrays, frozen
 
 __all__ = ["BoundLandmarks", "Landmarks", "as_landmarks"]
 
@@ -25,7 +26,7 @@ _SUREST = 100.0
 
 
 @dataclass(frozen=True, eq=False)
-class Landmarks:
+class Landmarks(ReadOnlyArrays):
     """Pairs of template points and scan positions.
 
     Parameters

@@ -12,11 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from licp.errors import MeshError
 from licp.geometry import all_of, any_of
+from licp.readonly import ReadOnlyArrays, frozen
 
 if TYPE_CHECKING:
     import trimesh
 
-__all__ = ["Mesh", "fan_rows", "frozen"]
+__all__ = ["Mesh", "fan_rows"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -26,7 +27,7 @@ _HUGE = 1e50
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Mesh:
+class Mesh(ReadOnlyArrays):
     """Triangles or quads over vertices, checked once, never changed.
 
     The arrays are read-only copies of what is passed in. ``uv_faces`` and ``face_materials`` have
@@ -138,13 +139,6 @@ class Mesh:
             put(self, "mtllib", Path(self.mtllib))
         if isinstance(self.texture, (str, os.PathLike)):
             put(self, "texture", Path(self.texture))
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Arrays stay read-only on their way to another process."""
-        for value in state.values():
-            if isinstance(value, np.ndarray):
-                value.flags.writeable = False
-        self.__dict__.update(state)
 
     def __repr__(self) -> str:
         """One line with what is in the mesh."""
@@ -290,12 +284,6 @@ class Mesh:
             path = Path(getattr(image, "filename", None) or "")
             extra.update(uv=visual.uv, uv_faces=faces, texture=path if path.is_file() else image)
         return cls(mesh.vertices, faces, name=name, **extra)
-
-
-def frozen(a: NDArray[Any]) -> NDArray[Any]:
-    a = np.ascontiguousarray(a)
-    a.flags.writeable = False
-    return a
 
 
 def _numbers(values: Any, name: str, what: str, columns: tuple[int, ...]) -> Floats:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from licp.errors import InputError, OutputError
 from licp.files import as_path, read_json, write_file
 from licp.io import as_mesh
+from licp.readonly import ReadOnlyArrays
 
 __all__ = ["Regions", "check_ending"]
 
@@ -20,7 +21,7 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 
-class Regions(Mapping[str, Ints]):
+class Regions(ReadOnlyArrays, Mapping[str, Ints]):
     """Named vertex subsets of one template.  Immutable.
 
     They may overlap, since anatomy nests: lips are in the face, and a vertex may be of "lips",
@@ -51,7 +52,9 @@ class Regions(Mapping[str, Ints]):
     def __init__(self, subsets: Mapping[str, Any], count: int) -> None:
         if not isinstance(subsets, Mapping) or not subsets:
             raise InputError("regions are {name: [vertices], ...}, at least one of them")
-        self.count: int = count
+        if isinstance(count, bool) or not isinstance(count, (int, np.integer)):
+            raise InputError(f"count is how many vertices the template has, not {count!r}")
+        self.count = int(count)
         if isinstance(subsets, Regions) and subsets.count != count:
             raise InputError(
                 f"these regions are of a template of {subsets.count} vertices, not of {count}"
@@ -71,6 +74,17 @@ class Regions(Mapping[str, Ints]):
     def __len__(self) -> int:
         """How many regions there are."""
         return len(self._subsets)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether names, vertices and count are the same."""
+        return (
+            isinstance(other, Regions)
+            and self.count == other.count
+            and list(self) == list(other)
+            and all(np.array_equal(self[name], other[name]) for name in self)
+        )
+
+    __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
         """Names and sizes."""

@@ -15,6 +15,7 @@ from licp.flags import flags_of
 from licp.io import save_mesh
 from licp.mesh import Mesh
 from licp.quality import Quality
+from licp.readonly import ReadOnlyArrays
 from licp.repair import RepairReport
 from licp.similarity import Similarity
 
@@ -61,7 +62,7 @@ class StageRecord:
 
 
 @dataclass(frozen=True, eq=False)
-class MorphResult:
+class MorphResult(ReadOnlyArrays):
     """A template morphed to a scan.
 
     Attributes
@@ -119,14 +120,6 @@ class MorphResult:
 
     def __post_init__(self) -> None:
         """Results are read-only, like the mesh."""
-        self._freeze()
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Read-only in other processes too."""
-        self.__dict__.update(state)
-        self._freeze()
-
-    def _freeze(self) -> None:
         for name in ("state", "residual", "confidence", "expected_error"):
             getattr(self, name).flags.writeable = False
 

@@ -8,6 +8,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from licp.errors import InputError
+from licp.readonly import ReadOnlyArrays, frozen
 
 __all__ = [
     "Similarity",
@@ -25,7 +26,7 @@ _SCALES = (1e-100, 1e100)
 
 
 @dataclass(frozen=True, eq=False)
-class Similarity:
+class Similarity(ReadOnlyArrays):
     """The map ``x -> scale * rotation @ x + translation``.  Immutable.
 
     Parameters
@@ -61,8 +62,8 @@ class Similarity:
         put = object.__setattr__
         try:
             put(self, "scale", float(self.scale))
-            put(self, "rotation", np.array(self.rotation, np.float64))
-            put(self, "translation", np.array(self.translation, np.float64))
+            put(self, "rotation", frozen(np.array(self.rotation, np.float64)))
+            put(self, "translation", frozen(np.array(self.translation, np.float64)))
         except (TypeError, ValueError, OverflowError) as error:
             raise InputError(f"a similarity needs numbers: {error}") from error
         if self.rotation.shape != (3, 3) or self.translation.shape != (3,):
@@ -86,16 +87,6 @@ class Similarity:
             or np.linalg.det(self.rotation) < 0
         ):
             raise InputError("the rotation of a similarity must be orthogonal with determinant +1")
-        self._freeze()
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Read-only in other processes too."""
-        self.__dict__.update(state)
-        self._freeze()
-
-    def _freeze(self) -> None:
-        for part in (self.rotation, self.translation):
-            part.flags.writeable = False
 
     @classmethod
     def identity(cls) -> "Similarity":

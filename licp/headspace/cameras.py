@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from licp.errors import DatasetError, InputError
 from licp.files import as_path, read_text
 from licp.mesh import Mesh
+from licp.readonly import ReadOnlyArrays
 
 __all__ = ["Camera", "SurfacePoints", "read_camera"]
 
@@ -57,7 +58,7 @@ class SurfacePoints:
 
 
 @dataclass(frozen=True, eq=False)
-class Camera:
+class Camera(ReadOnlyArrays):
     """A calibrated camera.
 
     Parameters

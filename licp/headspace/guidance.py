@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from licp.errors import InputError
 from licp.guidance import Guidance
 from licp.headspace.metadata import Metadata
 from licp.regions import Regions
@@ -16,7 +17,9 @@ _RAISED = {"hair_bulge": "cranium", "cap_artefact": "cranium"}
 _TORN = {"cranial_hole": "cranium", "chin_hole": "under_chin"}
 
 
-def flag_guidance(metadata: Metadata, regions: Regions | None, count: int) -> Guidance:
+def flag_guidance(
+    metadata: Metadata, regions: Regions | None, count: int | None = None
+) -> Guidance:
     """What to doubt on a scan of which the metadata say that there is a hole, hair or a fold.
 
     ===============  ==============================================================================
@@ -32,18 +35,27 @@ def flag_guidance(metadata: Metadata, regions: Regions | None, count: int) -> Gu
         Of a subject.
     regions : Regions or None
         Of the template.  Without the region that a flag needs nothing is done, which the notes say.
-    count : int
-        Vertices of the template.
+    count : int, optional
+        Vertices of the template, where there are no regions.
+
+    Raises
+    ------
+    InputError
+        If there are neither regions nor a count.
 
     Examples
     --------
     >>> regions = Regions({"cranium": [0, 1]}, 4)
-    >>> advice = flag_guidance(Metadata(hair_bulge=True, chin_hole=True), regions, 4)
+    >>> advice = flag_guidance(Metadata(hair_bulge=True, chin_hole=True), regions)
     >>> advice.raised.tolist()
     [True, True, False, False]
     >>> advice.notes
     ('hair_bulge', 'chin_hole: not used, the template has no region under_chin')
     """
+    if regions is not None:
+        count = regions.count
+    elif count is None:
+        raise InputError("without regions, say how many vertices the template has")
     notes: list[str] = []
 
     def marked(regions_of: Mapping[str, str]) -> NDArray[np.bool_]:
