@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.heads import Head
+from licp.faults import flipped_faces
 from licp.intersections import self_intersections
-from licp.quality import flipped_faces, surface_distances
+from licp.quality import surface_distances
 
 __all__ = ["Errors", "Measures", "errors", "measure"]
 
@@ -30,9 +31,9 @@ class Measures:
 
     Attributes
     ----------
-    covered, everywhere, landmarks : Errors or None
+    covered, everywhere, landmarks : dict of str to float, or None
         Over the template vertices that the scan shows, all of them, and the landmarks.
-    to_scan, to_template : Errors or None
+    to_scan, to_template : dict of str to float, or None
         Not errors but distances between the surfaces, over what overlaps (see
         :func:`licp.quality.surface_distances`): median and 95 %, no mean.
     seen : float

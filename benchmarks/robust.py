@@ -51,7 +51,7 @@ class Factor:
     ----------
     name, unit : str
     levels : tuple of float
-        How much of it, from none; every second one is left out in quick runs.
+        How much of it, from none; quick runs have every third of four and more.
     spoil : callable
         Head, level, a generator that is the same for all levels, plan -> head with a worse scan.
     cuts : bool

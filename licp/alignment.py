@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from licp.cloud import Cloud, best_apart
 from licp.errors import InputError
 from licp.feature_tree import FeatureTree, Looks
+from licp.geometry import even_directions
 from licp.similarity import Similarity, fit_similarity, similarities_of_moments
 from licp.surface import Surface, even_subset
 from licp.threads import ALONE, Crew
@@ -67,12 +68,8 @@ _MOST_GROWTH, _MOST_TURN = 1.33, np.deg2rad(45.0)
 
 
 def start_rotations() -> Floats:
-    """Rotations that cover SO(3) evenly, (c, 3, 3): Fibonacci directions times rolls."""
-    k = np.arange(_DIRECTIONS) + 0.5
-    z = 1.0 - 2.0 * k / _DIRECTIONS
-    turn = np.pi * (1.0 + np.sqrt(5.0)) * k
-    ring = np.sqrt(1.0 - z * z)
-    axis = np.stack([ring * np.cos(turn), ring * np.sin(turn), z], 1)
+    """Rotations that cover SO(3) evenly, (c, 3, 3): directions times rolls."""
+    axis = even_directions(_DIRECTIONS)
     helper = np.where(np.abs(axis[:, :1]) < 0.9, [[1.0, 0.0, 0.0]], [[0.0, 1.0, 0.0]])
     u = np.cross(helper, axis)
     u /= np.linalg.norm(u, axis=1, keepdims=True)

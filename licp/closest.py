@@ -3,8 +3,9 @@
 Two layers over one triangle kernel: :func:`closest_on_incident` searches the triangles around a
 vertex that is already known, and :class:`TriangleTree` searches the whole mesh.
 :func:`leaning_feet` searches like the former, in normals as well (the step taken in every iteration
-of a registration).  :class:`Border` tells which of the points found lie on the border, where a
-match or a distance says nothing about the surface.
+of a registration); for that, six dimensions, it has a kernel of its own.  :class:`Border` tells
+which of the points found lie on the border, where a match or a distance says nothing about the
+surface.
 
 All kernels run serially without the GIL, so that callers may split queries over threads; each
 query is answered on its own, in any order, with the same bits.
@@ -18,7 +19,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from licp.errors import InputError, MeshError
-from licp.geometry import as_faces, as_points, face_edges
+from licp.geometry import as_faces, as_points, border_vertices, face_edges
 from licp.similarity import Similarity
 
 __all__ = [
@@ -688,12 +689,9 @@ class Border:
     ) -> None:
         F = as_faces(faces, n)
         pairs, counts, sides = face_edges(F) if edges is None else edges
-        alone = counts == 1
-        at_border = np.zeros(n, bool)
-        at_border[pairs[alone].ravel()] = True
-        self._corners = at_border[F]
+        self._corners = border_vertices(pairs, counts, n)[F]
         # Side k runs from corner k to the next; sides of no length have index -1.
-        self._opposite = np.append(alone, False)[sides][:, [1, 2, 0]]
+        self._opposite = np.append(counts == 1, False)[sides][:, [1, 2, 0]]
 
     def holds(self, face: ArrayLike, barycentric: ArrayLike) -> Bools:
         """Flags (q,) of the points that lie on a border edge or at an end of one.

@@ -17,6 +17,9 @@ Ints = NDArray[np.int64]
 
 # Vertices that show what the search looks at; denser surfaces are thinned to about as many.
 _ENOUGH = 8000
+# Points of a whole shape, and of a part of one: the last round of a search looks at 600, and what is
+# curved is told from all that there are.
+_OF_ALL, _OF_A_PART = 2000, 600
 # Weight of normals against positions in the search, in root-mean-square radii of the shape.
 _NORMAL_WEIGHT = 0.4
 # Curvature in the search: radii of its heat kernels in the same unit (about 7, 13 and 28 mm), and
@@ -60,7 +63,7 @@ class Cloud:
     radius: float
 
     @classmethod
-    def of(cls, surface: Surface, count: int = 2000) -> "Cloud":
+    def of(cls, surface: Surface) -> "Cloud":
         """Even sample of a surface without its border, where closest points heap up."""
         area = surface.vertex_areas
         if len(area) > _ENOUGH:
@@ -68,7 +71,7 @@ class Cloud:
             area = surface.vertex_areas
         centre = area @ surface.vertices / area.sum()
         radius = np.sqrt(area @ ((surface.vertices - centre) ** 2).sum(1) / area.sum())
-        chosen = _sample(surface, area, count)
+        chosen = _sample(surface, area, _OF_ALL)
         return cls(surface, chosen, _curvature(surface, radius), centre, float(radius))
 
     @property
@@ -91,16 +94,16 @@ class Cloud:
         radius = factor * self.radius
         return replace(self, curvature=_curvature(self.surface, radius), radius=radius)
 
-    def parts(self, size: float, count: int = 600) -> Iterator["Cloud"]:
+    def parts(self, size: float) -> Iterator["Cloud"]:
         """What lies round each round end, as a sample of a shape so many times as large."""
         seen = self.sized(size)
         ends = self.points[seen.features[:, -1] < _ROUND]
         for end in ends[_far_apart(ends, self.centre, min(_ENDS, len(ends)))]:
             area = seen._round(end, _ACROSS * seen.radius)
             if area.sum() <= _ALL * self.area:
-                yield seen._part(area, count)
+                yield seen._part(area)
 
-    def pieces(self, share: float, count: int = 600) -> Iterator["Cloud"]:
+    def pieces(self, share: float) -> Iterator["Cloud"]:
         """What lies round its most curved places, of that share of its area, as parts of it."""
         if share > _ALL:
             return
@@ -112,7 +115,7 @@ class Cloud:
         bent = (apart <= reach[:, None]) @ curved
         near = apart[:, : len(apart)] <= _ASIDE * reach[:, None]
         for place in best_apart(-bent, near, _PIECES):
-            yield self._part(self._round(points[place], reach[place]), count)
+            yield self._part(self._round(points[place], reach[place]))
 
     def _round(self, middle: Floats, reach: float) -> Floats:
         """Area of each vertex of the surface that is so near to a place, else 0."""
@@ -120,10 +123,10 @@ class Cloud:
         area: Floats = self.surface.vertex_areas * near
         return area
 
-    def _part(self, area: Floats, count: int) -> "Cloud":
+    def _part(self, area: Floats) -> "Cloud":
         """What carries area, looked at as a part of the shape."""
         centre = area @ self.surface.vertices / area.sum()
-        return replace(self, chosen=_sample(self.surface, area, count), centre=centre)
+        return replace(self, chosen=_sample(self.surface, area, _OF_A_PART), centre=centre)
 
     def scaled(self, factor: float) -> "Cloud":
         """The same shape in another unit."""

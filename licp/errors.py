@@ -1,4 +1,4 @@
-"""Everything that licp raises on purpose.
+"""What licp raises on purpose (and :class:`licp.batch.JobTimeoutError`, where jobs are).
 
 Every class derives from :class:`LicpError`; those that report a bad argument are also
 ``ValueError``, those that report a file that cannot be written are also ``OSError``, so that

@@ -38,11 +38,11 @@ def expected_errors(
 ) -> Floats:
     """Mean distance to expect between each vertex and its true place, (n,).
 
-    ``hypot(gap, 0.0187 d / (c^2 + 0.03^2)^(2/3))``.  Of what is seen within 40 mm of 400 of a
-    vertex, ``c`` is the root mean square of the template's curvature; ``d`` is the mean, over all
-    that is seen, of the absolute difference between the curvatures of template and scan, each
-    averaged over 12 mm: noise, which doubles single differences, adds a tenth to these.  Our own,
-    like its numbers.
+    ``hypot(gap, 0.0187 d / (c^2 + 0.03^2)^(2/3))``.  ``c`` is the root mean square, within 40 mm of
+    400 of a vertex, of the template's curvature, which counts as none where nothing is seen; ``d``
+    is the mean, over all that is seen, of the absolute difference between the curvatures of
+    template and scan, each averaged over 12 mm: noise, which doubles single differences, adds a
+    tenth to these.  Our own, like its numbers.
 
     Parameters
     ----------

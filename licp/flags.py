@@ -7,9 +7,7 @@ by 90 or 180 degrees have 100 mm and more, look close to the scan all the same, 
 limit of the distortion every time.
 """
 
-import numpy as np
-
-from licp.geometry import face_normals_areas
+from licp.geometry import mesh_size
 from licp.mesh import Mesh
 from licp.quality import Quality
 
@@ -54,7 +52,7 @@ def flags_of(quality: Quality, fit: Mesh, converged: bool) -> tuple[str, ...]:
     ======================  =====================================================================
     """
     faces = len(fit.faces)
-    size = np.sqrt(face_normals_areas(fit.vertices, fit.faces)[1].sum())
+    size = mesh_size(fit.vertices, fit.faces)
     distances = (quality.template_to_scan, quality.scan_to_template)
     edge = quality.edge_distortion
     added = quality.self_intersections - quality.rest_self_intersections

@@ -18,14 +18,16 @@ __all__ = [
     "any_of",
     "as_faces",
     "as_points",
-    "border_edges",
     "border_vertices",
     "components",
     "edges",
+    "even_directions",
     "face_edges",
     "face_normals_areas",
     "first_equal",
     "grouped_faces",
+    "grown",
+    "mesh_size",
     "neighbours_by_edges",
     "sort_pairs",
     "sorted_corners",
@@ -180,30 +182,80 @@ def grouped_faces(faces: Ints, group: Ints) -> Ints:
     return once
 
 
-def border_edges(faces: ArrayLike) -> Ints:
-    """Edges that lie on one face side only, (b, 2) int64 as :func:`edges` returns them.
+def border_vertices(pairs: Ints, counts: Ints, n: int) -> Bools:
+    """Flags (n,) of the vertices at an end of a border edge, from :func:`face_edges`.
 
     Examples
     --------
-    >>> border_edges([[0, 1, 2], [2, 1, 3]]).tolist()
-    [[0, 1], [0, 2], [1, 3], [2, 3]]
-    """
-    e, c = edges(faces)
-    single: Ints = e[c == 1]
-    return single
-
-
-def border_vertices(faces: ArrayLike, n: int) -> Bools:
-    """Flags (n,) of the vertices at an end of a border edge.
-
-    Examples
-    --------
-    >>> border_vertices([[0, 1, 2]], 4).tolist()
+    >>> border_vertices(*face_edges(np.array([[0, 1, 2]]))[:2], 4).tolist()
     [True, True, True, False]
     """
     flags = np.zeros(n, bool)
-    flags[border_edges(as_faces(faces, n)).ravel()] = True
+    flags[pairs[counts == 1].ravel()] = True
     return flags
+
+
+def mesh_size(vertices: ArrayLike, faces: ArrayLike) -> float:
+    """Root of the area, the size that lengths are told in parts of.
+
+    Examples
+    --------
+    >>> mesh_size([[0, 0, 0], [4, 0, 0], [0, 2, 0]], [[0, 1, 2]])
+    2.0
+    """
+    return float(np.sqrt(face_normals_areas(vertices, faces)[1].sum()))
+
+
+def even_directions(count: int, lowest: float = -1.0) -> Floats:
+    """Unit vectors that cover the sphere evenly down to a height, (count, 3): Fibonacci's spiral.
+
+    Examples
+    --------
+    >>> np.abs(even_directions(100).mean(0)).max() < 0.01
+    np.True_
+    """
+    k = np.arange(count) + 0.5
+    z = 1.0 - (1.0 - lowest) * k / count
+    turn = np.pi * (1.0 + np.sqrt(5.0)) * k
+    ring = np.sqrt(1.0 - z * z)
+    return np.stack([ring * np.cos(turn), ring * np.sin(turn), z], 1)
+
+
+def grown(flags: Bools, neighbours: tuple[NDArray[Any], NDArray[Any]], rings: int) -> Bools:
+    """Flags of vertices, and of those within so many edges of them, for each row (k, n).
+
+    Parameters
+    ----------
+    flags : (k, n) bool
+        Where to begin.
+    neighbours : (n + 1,) int, (e,) int
+        See :func:`vertex_neighbours`.
+    rings : int
+        Number of edges.
+
+    Examples
+    --------
+    >>> strip = np.array([[0, 1, 2], [1, 3, 2], [2, 3, 4], [3, 5, 4]])
+    >>> first = np.arange(6)[None] == 0
+    >>> grown(first, vertex_neighbours(strip, 6), 1).astype(int).tolist()
+    [[1, 1, 1, 0, 0, 0]]
+    """
+    for _ in range(rings):
+        flags = _one_ring_more(flags, *neighbours)
+    return flags
+
+
+@njit(cache=True, nogil=True)
+def _one_ring_more(inside: Any, start: Any, around: Any) -> Any:
+    more = inside.copy()
+    for k in range(len(inside)):
+        for i in range(inside.shape[1]):
+            if not inside[k, i]:
+                for e in range(start[i], start[i + 1]):
+                    if inside[k, around[e]]:
+                        more[k, i] = True
+                        break
+    return more
 
 
 def components(faces: ArrayLike, n: int) -> Ints:

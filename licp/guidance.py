@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 
 from licp.correspondence import State
 from licp.errors import InputError
-from licp.geometry import vertex_neighbours
+from licp.geometry import grown, vertex_neighbours
 from licp.morph import Morpher
 from licp.readonly import ReadOnlyArrays, frozen
 from licp.repair import CleanMesh
 from licp.result import MorphResult
 from licp.scan import PreparedScan
 from licp.surface import Surface
-from licp.territory import dilated
 
 __all__ = ["Guidance", "morph_guided"]
 
@@ -157,8 +156,6 @@ def _around(sheet: CleanMesh, some: Bools) -> Bools:
     """These vertices of a template and what is near them along it, (n,)."""
     n = len(sheet.vertices)
     rings = max(1, round(_AROUND * np.sqrt(n)))  # spacing: the size over the root of n
-    start = np.ones(n, np.int64)
-    start[sheet.index[some & (sheet.index >= 0)]] = 0
-    near = dilated(start, 2, vertex_neighbours(sheet.faces, n), rings)[0]
+    near = grown(sheet.any(some)[None], vertex_neighbours(sheet.faces, n), rings)[0]
     found: Bools = some | np.append(near, False)[sheet.index]
     return found

@@ -1,7 +1,4 @@
-"""Cotangent Laplacian, lumped mass and the two bending energies built from them.
-
-Everything here depends on the *template* only and is computed once.
-"""
+"""Cotangent Laplacian and lumped mass of a mesh, sound on obtuse and thin triangles."""
 
 import numba
 import numpy as np
@@ -11,7 +8,7 @@ from scipy import sparse
 from licp.errors import MeshError
 from licp.geometry import face_edges
 
-__all__ = ["cotangent_laplacian", "membrane_energy", "thin_plate_energy"]
+__all__ = ["cotangent_laplacian"]
 
 # A triangle whose two shorter sides outreach the longest by less than this part of the longest
 # is mollified.  1 % leaves every angle below 168 degrees alone and bounds every cotangent by
@@ -197,77 +194,3 @@ def cotangent_laplacian(
     ends, _, side = face_edges(F) if edges is None else edges
     indptr, indices, data = _assemble(ends, side, half_cot, n)
     return sparse.csc_array((data, indices, indptr), shape=(n, n)), mass
-
-
-def membrane_energy(L: sparse.csc_array, mass: NDArray[np.float64]) -> sparse.csc_array:
-    """Membrane stiffness: the Dirichlet energy ``u' K u`` of a displacement, ``K = L``.
-
-    Parameters
-    ----------
-    L, mass
-        From `cotangent_laplacian`; the mass has no part in this energy and is taken so that both
-        energies are called alike.
-
-    Returns
-    -------
-    K : (n, n) csc_array
-        A copy of `L`, sorted indices, exactly symmetric.  Independent of the unit of length.
-
-    Examples
-    --------
-    >>> L, mass = cotangent_laplacian([[0, 0, 0], [1, 0, 0], [0, 1, 0]], [[0, 1, 2]])
-    >>> float(abs(membrane_energy(L, mass) - L).max())
-    0.0
-    """
-    _check_pair(L, mass)
-    return _canonical(L.tocoo())
-
-
-def thin_plate_energy(L: sparse.csc_array, mass: NDArray[np.float64]) -> sparse.csc_array:
-    """Thin-plate stiffness: squared mean-curvature change, ``K = L M^-1 L`` (Sorkine 2004).
-
-    Parameters
-    ----------
-    L, mass
-        From `cotangent_laplacian`.
-
-    Returns
-    -------
-    K : (n, n) csc_array
-        Symmetric positive semidefinite, sorted indices, exactly symmetric, couples every vertex
-        with its 2-ring.  In units of 1 / area.
-
-    Examples
-    --------
-    >>> L, mass = cotangent_laplacian([[0, 0, 0], [1, 0, 0], [0, 1, 0]], [[0, 1, 2]])
-    >>> K = thin_plate_energy(L, mass)
-    >>> float(abs(K - K.T).max())
-    0.0
-    """
-    _check_pair(L, mass)
-    S = sparse.csc_array(sparse.diags_array(1.0 / np.sqrt(mass)) @ L)
-    K = S.T @ S
-    return _canonical(sparse.coo_array((K + K.T) * 0.5))
-
-
-def _check_pair(L: sparse.csc_array, mass: NDArray[np.float64]) -> None:
-    if L.shape != (len(mass), len(mass)):
-        raise MeshError(f"L of shape {L.shape} does not fit {len(mass)} masses")
-
-
-def _canonical(A: sparse.coo_array) -> sparse.csc_array:
-    """CSC copy of `A` as factorisations want it: sorted, 32-bit, the whole diagonal stored."""
-    n = A.shape[0]
-    diagonal = np.arange(n)
-    # Arithmetic between sparse arrays drops zeros, converting from coordinates does not.
-    out = sparse.coo_array(
-        (
-            np.concatenate([A.data, np.zeros(n)]),
-            (np.concatenate([A.row, diagonal]), np.concatenate([A.col, diagonal])),
-        ),
-        shape=(n, n),
-    ).tocsc()
-    out.sort_indices()
-    out.indices = out.indices.astype(np.int32, copy=False)
-    out.indptr = out.indptr.astype(np.int32, copy=False)
-    return out

@@ -154,12 +154,6 @@ class Mesh(ReadOnlyArrays):
         return self.faces if self.polygons is None else self.polygons
 
     @property
-    def face_corners(self) -> Ints:
-        """For each triangle, the row of ``corners`` it comes from, (m,) int64."""
-        k = np.arange(len(self.corners))
-        return k if self.polygons is None else np.repeat(k, 1 + (self.polygons[:, 3] >= 0))
-
-    @property
     def face_uv(self) -> Ints | None:
         """For each corner of each triangle, its row in ``uv`` (-1 for none), (m, 3) int64."""
         if self.uv_faces is None or self.polygons is None:

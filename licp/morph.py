@@ -377,19 +377,14 @@ class Morpher:
         callback: Callback | None,
     ) -> tuple[Similarity, Bent, Bools]:
         """The template bent to the scan, the pose it was bent from, what of it is not shown."""
-        template, stages = self._prepared, self.schedule.stages
-
-        def met(places: Places | None) -> Encounter:
-            own = None if marks is None else marks.at(pose.inverse().apply(marks.positions))
-            return Encounter(template, matcher, own, places, self._tolerance)
-
-        rough = bend_roughly(met(None), stages)
+        template, stages, tolerance = self._prepared, self.schedule.stages, self._tolerance
+        rough = bend_roughly(_encounter(template, matcher, pose, marks, None, tolerance), stages)
         places = told_places(template, matcher, stages, rough)
         if rough is not None:
             level = template.pyramid.levels[rough.number]
             pose, matcher = straightened(pose, matcher, level, rough, rigid)
             template = template.showing(near_matches(template, rough))
-        encounter = met(places)
+        encounter = _encounter(template, matcher, pose, marks, places, tolerance)
         watching = None if callback is None else _watching(callback, pose)
         bent = bend(encounter, stages, watch=watching)
         return pose, *bend_doubting(bent, encounter, stages)
@@ -458,6 +453,19 @@ def morph(
             callback=callback,
             threads=threads,
         )
+
+
+def _encounter(
+    template: PreparedTemplate,
+    matcher: Matcher,
+    pose: Similarity,
+    marks: BoundLandmarks | None,
+    places: Places | None,
+    tolerance: float,
+) -> Encounter:
+    """What is bent, to what: landmarks too where that pose has them."""
+    own = None if marks is None else marks.at(pose.inverse().apply(marks.positions))
+    return Encounter(template, matcher, own, places, tolerance)
 
 
 def _watching(callback: Callback, pose: Similarity) -> Watch:

@@ -11,15 +11,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from licp.closest import TriangleTree, read_only_view, tree_of
+from licp.closest import TriangleTree, tree_of
 from licp.errors import InputError, MeshError
+from licp.faults import Faults, checked_shape, checked_shapes, flipped_faces
 from licp.geometry import (
     all_of,
-    as_faces,
-    as_points,
     edges,
     face_normals_areas,
 )
@@ -31,7 +29,6 @@ from licp.threads import ALONE, Crew
 __all__ = [
     "Distances",
     "Distortion",
-    "Faults",
     "Quality",
     "SurfaceDistances",
     "area_distortion",
@@ -39,7 +36,6 @@ __all__ = [
     "assess_surfaces",
     "distances_to_scan",
     "edge_distortion",
-    "flipped_faces",
     "searched",
     "surface_distances",
 ]
@@ -51,28 +47,6 @@ Bools = NDArray[np.bool_]
 _COLLAPSE = 1e6
 # Defaults of `surface_distances`, which says why.
 _SAMPLES, _REACH = 10_000, 0.01
-
-
-@dataclass(frozen=True)
-class Faults:
-    """Faces of a fit that have turned over or run through others, by number.
-
-    Attributes
-    ----------
-    rest_crossings, crossings : int
-        Pairs of faces that run through each other, before the fit and after it.
-    flipped : int
-        Faces that have turned over.
-    """
-
-    rest_crossings: int
-    crossings: int
-    flipped: int
-
-    @property
-    def number(self) -> int:
-        """All that the fit has."""
-        return self.crossings + self.flipped
 
 
 @dataclass(frozen=True)
@@ -200,8 +174,8 @@ def assess(
     >>> q.flipped_faces, q.self_intersections, q.scale
     (0, 0, 1.0)
     """
-    V0, V1, F = _shapes(rest_vertices, vertices, faces)
-    scan = Surface(*_shape(scan_vertices, scan_faces))
+    V0, V1, F = checked_shapes(rest_vertices, vertices, faces)
+    scan = Surface(*checked_shape(scan_vertices, scan_faces))
     faults = Faults(
         len(self_intersections(V0, F)),
         len(self_intersections(V1, F)),
@@ -302,8 +276,8 @@ def surface_distances(
     """
     if samples < 1 or not reach > 0:
         raise InputError(f"samples and reach must be positive, not {samples} and {reach}")
-    fit = searched(*_shape(vertices, faces), tree)
-    scan = searched(*_shape(scan_vertices, scan_faces), scan_tree)
+    fit = searched(*checked_shape(vertices, faces), tree)
+    scan = searched(*checked_shape(scan_vertices, scan_faces), scan_tree)
     forward, backward = distances_to_scan(fit, scan, reach), _backward(fit, scan, samples, reach)
     return SurfaceDistances(forward[0], backward[0], forward[1], backward[1])
 
@@ -365,121 +339,6 @@ def _measure(
     return Distances(median, p95, float(distance[counts].max())), share
 
 
-def flipped_faces(rest_vertices: ArrayLike, vertices: ArrayLike, faces: ArrayLike) -> Bools:
-    """Faces that have turned over against their neighbourhood.
-
-    Every face has the rotation that carries its rest normal to its new normal and, in the plane,
-    its rest corners as close as possible to the new ones (Procrustes).  The neighbourhood of a
-    face are the other faces at its three vertices (those across an edge count twice), weighted by
-    rest area.  A face is flipped if its new normal is more than 90 degrees from where the
-    rotations of its neighbourhood carry its rest normal, on average.
-
-    So creases of the rest shape do not count, nor does any rigid motion or bending shared with the
-    neighbours; of a whole patch turned over only the rim counts.  Degenerate faces are never
-    flipped.
-
-    Parameters
-    ----------
-    rest_vertices, vertices : (n, 3) float
-        Before and after.
-    faces : (m, 3) int
-        Triangles, by vertex.
-
-    Returns
-    -------
-    (m,) bool
-
-    Raises
-    ------
-    MeshError
-        If the arrays do not fit each other or are not finite.
-
-    Examples
-    --------
-    >>> V0 = np.array([[0, 0, 0], [2, 0, 0], [0, 2, 0], [-2, 0, 0], [0, -2, 0.]])
-    >>> F = [[0, 1, 2], [0, 2, 3], [0, 3, 4], [0, 4, 1]]
-    >>> V1 = V0.copy()
-    >>> V1[0] = 1.1, 1.1, 0  # across the side of the first face
-    >>> flipped_faces(V0, V1, F).tolist()
-    [True, False, False, False]
-    """
-    V0, V1, F = _shapes(rest_vertices, vertices, faces)
-    n0, area0 = face_normals_areas(V0, F)
-    n1, area1 = face_normals_areas(V1, F)
-    weight = np.where(area1 > 0, area0, 0.0)
-    flipped: Bools = _agreement(*map(read_only_view, (V0, V1, F, n0, n1, weight))) < -1e-9
-    return flipped
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _agreement(V0: Any, V1: Any, F: Any, N0: Any, N1: Any, weight: Any) -> Any:
-    """Cosine-like agreement of each face with its neighbourhood, times a positive factor <= 1."""
-    m = F.shape[0]
-    own = np.zeros((m, 3, 3))
-    around = np.zeros((V0.shape[0], 3, 3))
-    total = np.zeros(V0.shape[0])
-    for f in range(m):
-        if weight[f] == 0.0:
-            continue
-        x0, y0, p0, q0 = _in_plane(V0, F, N0, f)
-        x1, y1, p1, q1 = _in_plane(V1, F, N1, f)
-        cos = p0[0] * p1[0] + p0[1] * p1[1] + p0[2] * p1[2]
-        cos += q0[0] * q1[0] + q0[1] * q1[1] + q0[2] * q1[2]
-        sin = p0[0] * q1[0] + p0[1] * q1[1] + p0[2] * q1[2]
-        sin -= q0[0] * p1[0] + q0[1] * p1[1] + q0[2] * p1[2]
-        length = np.hypot(cos, sin)
-        cos, sin = cos / length, sin / length
-        for i in range(3):
-            x = cos * x1[i] + sin * y1[i]
-            y = cos * y1[i] - sin * x1[i]
-            for j in range(3):
-                own[f, i, j] = weight[f] * (x * x0[j] + y * y0[j] + N1[f, i] * N0[f, j])
-                for k in range(3):
-                    around[F[f, k], i, j] += own[f, i, j]
-        for k in range(3):
-            total[F[f, k]] += weight[f]
-
-    agreement = np.zeros(m)
-    for f in range(m):
-        if weight[f] == 0.0:
-            continue
-        a, b, c = F[f, 0], F[f, 1], F[f, 2]
-        for i in range(3):
-            for j in range(3):
-                others = around[a, i, j] + around[b, i, j] + around[c, i, j] - 3.0 * own[f, i, j]
-                agreement[f] += N1[f, i] * others * N0[f, j]
-        agreement[f] /= total[a] + total[b] + total[c]
-    return agreement
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _in_plane(V: Any, F: Any, N: Any, f: int) -> Any:
-    """Two axes in the plane of a face, and the coordinates of its corners about their mean."""
-    a, b, c = F[f, 0], F[f, 1], F[f, 2]
-    mx = (V[a, 0] + V[b, 0] + V[c, 0]) / 3.0
-    my = (V[a, 1] + V[b, 1] + V[c, 1]) / 3.0
-    mz = (V[a, 2] + V[b, 2] + V[c, 2]) / 3.0
-    x = (V[a, 0] - mx, V[a, 1] - my, V[a, 2] - mz)
-    length = np.sqrt(x[0] ** 2 + x[1] ** 2 + x[2] ** 2)
-    x = (x[0] / length, x[1] / length, x[2] / length)
-    y = (
-        N[f, 1] * x[2] - N[f, 2] * x[1],
-        N[f, 2] * x[0] - N[f, 0] * x[2],
-        N[f, 0] * x[1] - N[f, 1] * x[0],
-    )
-    p = (
-        (V[a, 0] - mx) * x[0] + (V[a, 1] - my) * x[1] + (V[a, 2] - mz) * x[2],
-        (V[b, 0] - mx) * x[0] + (V[b, 1] - my) * x[1] + (V[b, 2] - mz) * x[2],
-        (V[c, 0] - mx) * x[0] + (V[c, 1] - my) * x[1] + (V[c, 2] - mz) * x[2],
-    )
-    q = (
-        (V[a, 0] - mx) * y[0] + (V[a, 1] - my) * y[1] + (V[a, 2] - mz) * y[2],
-        (V[b, 0] - mx) * y[0] + (V[b, 1] - my) * y[1] + (V[b, 2] - mz) * y[2],
-        (V[c, 0] - mx) * y[0] + (V[c, 1] - my) * y[1] + (V[c, 2] - mz) * y[2],
-    )
-    return x, y, p, q
-
-
 def edge_distortion(rest_vertices: ArrayLike, vertices: ArrayLike, faces: ArrayLike) -> Distortion:
     """Change of edge lengths that no similarity explains.
 
@@ -509,7 +368,7 @@ def edge_distortion(rest_vertices: ArrayLike, vertices: ArrayLike, faces: ArrayL
     >>> round(float(np.exp(edge_distortion(V, V * [4, 1, 1], F).p95)), 6)
     2.0
     """
-    V0, V1, F = _shapes(rest_vertices, vertices, faces)
+    V0, V1, F = checked_shapes(rest_vertices, vertices, faces)
     return _edge_distortion(V0, V1, edges(F)[0], _scale(*_areas(V0, V1, F)))
 
 
@@ -519,7 +378,7 @@ def area_distortion(rest_vertices: ArrayLike, vertices: ArrayLike, faces: ArrayL
     Like :func:`edge_distortion` with the areas of the faces and the square of the global scale,
     weighted by rest area: the median is zero by construction.
     """
-    rest, new = _areas(*_shapes(rest_vertices, vertices, faces))
+    rest, new = _areas(*checked_shapes(rest_vertices, vertices, faces))
     return _distortion(rest, new / _scale(rest, new) ** 2)
 
 
@@ -573,25 +432,3 @@ def _percentiles(values: Floats, weights: Floats, *percents: float) -> list[floa
         within = np.cumsum(weights[some]) + (reached[g] - weight[g])
         found.append(float(values[some[min(int(np.searchsorted(within, wanted)), len(some) - 1)]]))
     return found
-
-
-def _shape(vertices: ArrayLike, faces: ArrayLike) -> tuple[Floats, NDArray[np.int64]]:
-    V = as_points(vertices)
-    if not np.isfinite(V).all():
-        bad = np.flatnonzero(~np.isfinite(V).all(1))
-        raise MeshError(f"{len(bad)} vertices are not finite (first: vertex {bad[0]})")
-    return V, as_faces(faces, len(V))
-
-
-def _shapes(
-    rest_vertices: ArrayLike, vertices: ArrayLike, faces: ArrayLike
-) -> tuple[Floats, Floats, NDArray[np.int64]]:
-    V0, F = _shape(rest_vertices, faces)
-    V1, _ = _shape(vertices, faces)
-    if V0.shape != V1.shape:
-        raise MeshError(
-            f"rest_vertices and vertices are of different meshes: {len(V0)} and {len(V1)} vertices"
-        )
-    if not len(F):
-        raise MeshError("a mesh without faces has no quality to measure")
-    return V0, V1, F

@@ -1,4 +1,4 @@
-"""The scan, prepared once: normals, border, incidence and search structures."""
+"""Triangle surfaces that are searched many times, template or scan: what is known is kept."""
 
 from functools import cached_property
 
@@ -9,6 +9,7 @@ from scipy import sparse
 from licp.closest import Border, TriangleTree, closest_on_incident
 from licp.geometry import (
     any_of,
+    border_vertices,
     face_edges,
     face_normals_areas,
     first_equal,
@@ -96,10 +97,7 @@ class Surface:
     @cached_property
     def at_border(self) -> Bools:
         """Vertices at an end of a border edge, (n,)."""
-        pairs, counts, _ = self.edges
-        flags = np.zeros(len(self.vertices), bool)
-        flags[pairs[counts == 1].ravel()] = True
-        return flags
+        return border_vertices(*self.edges[:2], len(self.vertices))
 
     @cached_property
     def border(self) -> Border:

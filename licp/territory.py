@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from licp.geometry import grown
 from licp.traits import Traits
 
 __all__ = ["Places", "Territory", "dilated"]
@@ -35,9 +35,9 @@ class Territory:
     Attributes
     ----------
     sets : (n,) int64
-        Set of each template vertex, from 0; -1, the last row of ``permits``, is for those of none.
-    permits : (k + 1, s) bool
-        Whether the vertices of a set may match a scan vertex.
+        Row of ``permits`` that each template vertex goes by; -1, the last, for those of no set.
+    permits : (k, s) bool
+        Whether the vertices of each set may match a scan vertex.
     """
 
     sets: Ints
@@ -142,19 +142,4 @@ def dilated(
     known = np.flatnonzero(labels >= 0)
     inside[labels[known], known] = True
     inside[:, labels < 0] = True
-    for _ in range(rings):
-        inside = _grown(inside, *neighbours)
-    return inside
-
-
-@njit(cache=True, nogil=True)
-def _grown(inside: Any, start: Any, around: Any) -> Any:
-    more = inside.copy()
-    for k in range(len(inside)):
-        for i in range(inside.shape[1]):
-            if not inside[k, i]:
-                for e in range(start[i], start[i + 1]):
-                    if inside[k, around[e]]:
-                        more[k, i] = True
-                        break
-    return more
+    return grown(inside, neighbours, rings)

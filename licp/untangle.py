@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.spatial import KDTree
 
+from licp.faults import Faults, flipped_faces
 from licp.geometry import all_of, any_of, components, edges, vertex_normals
 from licp.intersections import self_intersections
-from licp.quality import Faults, flipped_faces
 from licp.surface import Surface, group_sums
 from licp.threads import ALONE, Crew
 

@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from licp.geometry import vertex_normals
+from licp.geometry import even_directions, vertex_normals
 
 __all__ = ["visible_share"]
 
@@ -48,13 +48,9 @@ def visible_share(vertices: Floats, faces: Ints) -> Floats:
     (True, 0.0)
     """
     normals, columns = vertex_normals(vertices, faces), np.ascontiguousarray(vertices.T)
-    k = np.arange(_PAIRS) + 0.5
-    z = 1.0 - k / _PAIRS
-    turn = np.pi * (1.0 + np.sqrt(5.0)) * k
-    ring = np.sqrt(1.0 - z * z)
     seen = np.zeros(len(vertices))
     faced = np.zeros(len(vertices))
-    for view in np.stack([ring * np.cos(turn), ring * np.sin(turn), z], 1):
+    for view in even_directions(_PAIRS, 0.0):
         right = np.cross(view, (1.0, 0.0, 0.0) if abs(view[0]) < 0.9 else (0.0, 1.0, 0.0))
         right /= np.linalg.norm(right)
         P = np.stack([right, np.cross(view, right), view]) @ columns

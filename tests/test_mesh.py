@@ -36,7 +36,6 @@ def test_quads_are_split_in_order_and_kept() -> None:
     mesh = Mesh(V, rows, uv=np.zeros((4, 2)), uv_faces=[[0, 1, 2, 3], [1, 2, 3, -1], [3, 2, 1, 0]])
     assert mesh.polygons is not None and mesh.polygons.tolist() == rows
     assert mesh.faces.tolist() == [[0, 1, 2], [0, 2, 3], [4, 5, 6], [3, 2, 5], [3, 5, 4]]
-    assert mesh.face_corners.tolist() == [0, 0, 1, 2, 2]
     assert mesh.face_uv is not None
     assert mesh.face_uv.tolist() == [[0, 1, 2], [0, 2, 3], [1, 2, 3], [3, 2, 1], [3, 1, 0]]
 

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import trimesh
+from energies import thin_plate_energy
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
 from licp.errors import InputError
-from licp.laplacian import cotangent_laplacian, thin_plate_energy
+from licp.laplacian import cotangent_laplacian
 from licp.ordering import nested_dissection
 
 

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 import scipy.linalg
 import trimesh
+from energies import membrane_energy, thin_plate_energy
 from numpy.typing import NDArray
 from scipy import sparse
 
 import licp.solver
 from licp.errors import InputError, SolverError
-from licp.laplacian import cotangent_laplacian, membrane_energy, thin_plate_energy
+from licp.laplacian import cotangent_laplacian
 from licp.solver import Analysis, ElasticSolver, ElasticSystem, backends, default_backend
 
 Array = NDArray[np.float64]

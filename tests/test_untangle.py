@@ -8,8 +8,8 @@ from scipy.spatial.transform import Rotation
 
 import licp
 from benchmarks.heads import find_sets
+from licp.faults import Faults, flipped_faces
 from licp.intersections import self_intersections
-from licp.quality import Faults, flipped_faces
 from licp.surface import Surface
 from licp.untangle import unfold, untangle, untangled
 from tests.test_quality import grid

@@ -4,7 +4,6 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -155,16 +154,13 @@ def _measure(
 ) -> tuple[list[Measures], dict[str, str]]:
     measures: list[Measures] = []
     failures: dict[str, str] = {}
-    # Workers keep what all jobs share, which is a template for `dispatch`, whatever it holds.
-    task: Any = measure
-    shared: Any = partial(Known, **vars(known))
     with (
         open_executor(None, workers, None) as opened,
         tqdm(
             total=len(jobs), unit="scan", file=sys.stderr, disable=quiet or not sys.stderr.isatty()
         ) as bar,
     ):
-        for key, outcome in dispatch(task, shared, jobs, *opened):
+        for key, outcome in dispatch(measure, known, jobs, *opened):
             if isinstance(outcome, Failure):
                 failures[key] = f"{outcome.error}: {outcome.message}"
                 if not quiet:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from licp.errors import InputError
 from licp.files import read_json
-from licp.geometry import face_normals_areas
+from licp.geometry import mesh_size
 from licp.headspace import IBUG68_GROUPS
 from licp.io import load_mesh
 from licp.mesh import Mesh
@@ -211,7 +211,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> bytes:
 
 
 def _size(template: Mesh) -> float:
-    return float(np.sqrt(face_normals_areas(template.vertices, template.faces)[1].sum()))
+    return mesh_size(template.vertices, template.faces)
 
 
 def _on_template(

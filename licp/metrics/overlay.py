@@ -17,7 +17,7 @@ from scipy.spatial import KDTree
 
 from licp.errors import InputError, OutputError
 from licp.files import as_path, write_file
-from licp.geometry import face_normals_areas, vertex_normals
+from licp.geometry import mesh_size, vertex_normals
 from licp.io import as_mesh
 from licp.mesh import Mesh
 from licp.metrics.agreement import Agreement
@@ -304,7 +304,7 @@ def _in_front(mesh: Mesh, dots: Floats, view: View) -> NDArray[np.bool_]:
 
 def _dot(mesh: Mesh) -> float:
     """Radius of a dot: 0.6 mm for a head of 400 mm."""
-    return 0.0015 * float(np.sqrt(face_normals_areas(mesh.vertices, mesh.faces)[1].sum()))
+    return 0.0015 * mesh_size(mesh.vertices, mesh.faces)
 
 
 def _scale(low: float, high: float) -> Any:

@@ -11,7 +11,7 @@ from licp.batch.many import load_scan
 from licp.batch.sources import Source
 from licp.closest import Border, TriangleTree
 from licp.errors import DatasetError, InputError, LicpError, MeshError
-from licp.geometry import face_normals_areas
+from licp.geometry import mesh_size
 from licp.headspace import Camera, Subject
 from licp.io import load_mesh
 from licp.landmark_file import load_landmarks
@@ -138,7 +138,7 @@ def measure(known: Known, job: Job, begin: Callable[[str], None]) -> Measures:
     # A GLB has copies of vertices on seams after the others.
     mesh = known.template.with_vertices(mesh.vertices[: len(known.template.vertices)])
     V, F = mesh.vertices, mesh.faces
-    size = float(np.sqrt(face_normals_areas(V, F)[1].sum()))
+    size = mesh_size(V, F)
     if job.source is None:
         return Measures(job.key, V, size, None, False, {}, None, {}, ["no scan"])
     scan = load_scan(job.source.scan)

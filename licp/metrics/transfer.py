@@ -102,8 +102,6 @@ def swap(
     faces: ArrayLike,
     scan_vertices: ArrayLike,
     scan_faces: ArrayLike,
-    *,
-    scan_tree: TriangleTree | None = None,
 ) -> Floats:
     """Annotations of one subject, by their places on the template, on the scan of another.
 
@@ -115,8 +113,6 @@ def swap(
         The template morphed to the second subject.
     scan_vertices, scan_faces : (s, 3) float, (t, 3) int
         The second subject's scan.
-    scan_tree : TriangleTree, optional
-        Its tree, if there is one already.
 
     Returns
     -------
@@ -124,7 +120,7 @@ def swap(
         Points of the scan.
     """
     there = places.on(vertices, faces)
-    return attach(there, scan_vertices, scan_faces, tree=scan_tree)[0].on(scan_vertices, scan_faces)
+    return attach(there, scan_vertices, scan_faces)[0].on(scan_vertices, scan_faces)
 
 
 def contour_distance(first: ArrayLike, second: ArrayLike) -> float:
