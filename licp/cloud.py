@@ -17,8 +17,8 @@ Ints = NDArray[np.int64]
 
 # Vertices that show what the search looks at; denser surfaces are thinned to about as many.
 _ENOUGH = 8000
-# Points of a whole shape, and of a part of one: the last round of a search looks at 600, and what is
-# curved is told from all that there are.
+# Points of a whole shape, and of a part of one: the last round of a search looks at 600, and what
+# is curved is told from all that there are.
 _OF_ALL, _OF_A_PART = 2000, 600
 # Weight of normals against positions in the search, in root-mean-square radii of the shape.
 _NORMAL_WEIGHT = 0.4

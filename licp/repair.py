@@ -5,7 +5,7 @@ spikes. What comes out is a plain triangle mesh and the way back to the original
 non-manifold edges and several parts are reported, never an error.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -210,7 +210,8 @@ def clean(vertices: ArrayLike, faces: ArrayLike) -> CleanMesh:
     >>> print(mesh.report)
     2 duplicate vertices, 1 flipped faces, 4 border edges, 1 component
     """
-    return _repair(vertices, faces, scan=False)
+    mesh = _sound(vertices, faces, "template")
+    return _finished(mesh.V, mesh.F, mesh.counts, mesh.root, mesh.used, mesh.report)
 
 
 def clean_scan(vertices: ArrayLike, faces: ArrayLike) -> CleanMesh:
@@ -253,10 +254,31 @@ def clean_scan(vertices: ArrayLike, faces: ArrayLike) -> CleanMesh:
     >>> clean_scan(V, ball.faces).report.spike_vertices
     1
     """
-    return _repair(vertices, faces, scan=True)
+    return _without_flaws(_sound(vertices, faces, "scan"))
 
 
-def _repair(vertices: ArrayLike, faces: ArrayLike, scan: bool) -> CleanMesh:
+@dataclass(frozen=True, eq=False)
+class _Sound:
+    """A mesh whose faces are sound, before its vertices are numbered anew.
+
+    Normals and areas of the faces; edges, as :func:`licp.geometry.face_edges` returns them; for
+    each vertex the one that it was merged into, whether a face uses it, and its component.
+    """
+
+    V: Floats
+    F: Ints
+    N: Floats
+    A: Floats
+    E: Ints
+    counts: Ints
+    sides: Ints
+    root: Ints
+    used: Bools
+    labels: Ints
+    report: RepairReport
+
+
+def _sound(vertices: ArrayLike, faces: ArrayLike, what: str) -> _Sound:
     V = as_points(vertices)
     F = as_faces(faces, len(V))
     n = len(V)
@@ -264,8 +286,8 @@ def _repair(vertices: ArrayLike, faces: ArrayLike, scan: bool) -> CleanMesh:
     flat = A == 0.0
     if flat.all():
         raise MeshError(
-            f"{'scan' if scan else 'template'}: none of the {len(F)} faces has an area: all their "
-            "vertices coincide or lie on lines"
+            f"{what}: none of the {len(F)} faces has an area: all their vertices coincide or lie "
+            "on lines, or they are too small for double precision"
         )
     F, N, A = _take(~flat, F, N, A)
     first = first_equal(sorted_corners(F)) == np.arange(len(F))
@@ -282,71 +304,85 @@ def _repair(vertices: ArrayLike, faces: ArrayLike, scan: bool) -> CleanMesh:
         E, counts, sides = face_edges(F)
     used = np.zeros(n, bool)
     used[F.ravel()] = True
-    unused = n - welded - int(used.sum())
 
     flip = _against_neighbours(F, sides, counts, A)
     F, N = _turn(flip, F, N)
     labels = components(F, n)
-    # A face beside a head is not the larger part of a scan, however large it is.
-    usual = float(np.median(A))
-    turned, inverted = _inside_out(V, F, np.minimum(A, _HUGE * usual), labels, E[counts == 1])
-    parts = len(turned)
+    turned, inverted = _inside_out(V, F, _within_reason(A), labels, E[counts == 1])
     if turned.any():
         F, N = _turn(turned[labels[F[:, 0]]], F, N)
-
-    stretched = cuts = spikes = debris = debris_parts = 0
-    if scan:
-        size = float(np.sqrt(np.minimum(A, _ABSURD * usual).sum()))
-        cut = _cuts(N, A, sides, counts)
-        cuts = int(cut.sum())
-        torn = stretched_faces(V, E, sides, size) & ~cut
-        stretched = int(torn.sum())
-        if stretched:
-            cut = cut[~torn]
-            F, N, A = _take(~torn, F, N, A)
-            E, counts, sides = face_edges(F)
-        spike = find_spikes(V, F, N, E, size)
-        if spike.sum() > np.clip(_SHARE_PER_VERTEX * used.sum(), *_SPIKE_SHARE) * used.sum():
-            spike[:] = False
-        keep = ~cut & ~any_of(spike[F]) if spike.any() else ~cut
-        if stretched or not keep.all():
-            labels = components(F[keep], n)
-        held = np.zeros(n, bool)
-        held[F.ravel()] = True
-        spikes = int((spike | (used & ~held)).sum())
-        part = labels[F[:, 0]]
-        small = _debris(part[keep], np.minimum(A, _HUGE * usual)[keep])
-        debris = int(np.append(small, False)[labels].sum())
-        debris_parts, parts = int(small.sum()), len(small) - int(small.sum())
-        keep &= ~np.append(small, False)[part]
-        if parts == 0:
-            raise MeshError("nothing is left of the surface once its spikes are gone")
-        counts = counts - np.bincount(sides[~keep].ravel(), minlength=len(E))
-        F = F[keep]
-        used[:] = False
-        used[F.ravel()] = True
-
-    source = np.flatnonzero(used)
-    new = np.full(n, -1)
-    new[source] = np.arange(len(source))
     report = RepairReport(
         duplicate_vertices=welded,
-        unreferenced_vertices=unused,
+        unreferenced_vertices=n - welded - int(used.sum()),
         degenerate_faces=int(flat.sum()),
         duplicate_faces=repeated,
         flipped_faces=int(flip.sum()),
         inverted=inverted,
         turned_components=int(turned.sum()),
+        components=len(turned),
+    )
+    return _Sound(V, F, N, A, E, counts, sides, root, used, labels, report)
+
+
+def _without_flaws(mesh: _Sound) -> CleanMesh:
+    """Without plane cuts, stretched faces, spikes and debris."""
+    V, F, N, A, E, sides = mesh.V, mesh.F, mesh.N, mesh.A, mesh.E, mesh.sides
+    counts, labels, n = mesh.counts, mesh.labels, len(V)
+    size = float(np.sqrt(np.minimum(A, _ABSURD * np.median(A)).sum()))
+    share = _within_reason(A)
+    cut = _cuts(N, A, sides, counts)
+    torn = stretched_faces(V, E, sides, size) & ~cut
+    if torn.any():
+        F, N, share = _take(~torn, F, N, share)
+        cut = cut[~torn]
+        E, counts, sides = face_edges(F)
+    spike = find_spikes(V, F, N, E, size)
+    many = mesh.used.sum()
+    if spike.sum() > np.clip(_SHARE_PER_VERTEX * many, *_SPIKE_SHARE) * many:
+        spike[:] = False
+    keep = ~cut & ~any_of(spike[F]) if spike.any() else ~cut
+    if torn.any() or not keep.all():
+        labels = components(F[keep], n)
+    # A point that was far off lost all of its faces.
+    spike |= mesh.used & (np.bincount(F.ravel(), minlength=n) == 0)
+    part = labels[F[:, 0]]
+    small = np.append(_debris(part[keep], share[keep]), False)
+    keep &= ~small[part]
+    if not keep.any():
+        raise MeshError("nothing is left of the surface once its spikes are gone")
+    used = np.zeros(n, bool)
+    used[F[keep].ravel()] = True
+    report = replace(
+        mesh.report,
+        components=int((~small).sum()) - 1,
+        stretched_faces=int(torn.sum()),
+        cut_faces=int(cut.sum()),
+        spike_vertices=int(spike.sum()),
+        debris_components=int(small.sum()),
+        debris_vertices=int(small[labels].sum()),
+    )
+    counts = counts - np.bincount(sides[~keep].ravel(), minlength=len(E))
+    return _finished(V, F[keep], counts, mesh.root, used, report)
+
+
+def _finished(
+    V: Floats, F: Ints, counts: Ints, root: Ints, used: Bools, report: RepairReport
+) -> CleanMesh:
+    """Without the vertices that are not used, and with all of the report."""
+    source = np.flatnonzero(used)
+    new = np.full(len(V), -1)
+    new[source] = np.arange(len(source))
+    report = replace(
+        report,
         non_manifold_edges=int((counts > 2).sum()),
         border_edges=int((counts == 1).sum()),
-        components=parts,
-        stretched_faces=stretched,
-        cut_faces=cuts,
-        spike_vertices=spikes,
-        debris_components=debris_parts,
-        debris_vertices=debris,
     )
     return CleanMesh(V[source], new[F], new[root], source, report)
+
+
+def _within_reason(A: Floats) -> Floats:
+    """Areas of faces by which parts are compared."""
+    return np.minimum(A, _HUGE * np.median(A))
 
 
 def _take(keep: Bools, F: Ints, N: Floats, A: Floats) -> tuple[Ints, Floats, Floats]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from licp.checks import finite_number, whole_number
 from licp.errors import InputError
 
 __all__ = ["Schedule", "Stage"]
@@ -67,9 +68,10 @@ class Stage:
             "normal_gate",
             "distance_gate",
         ):
-            value = _number(getattr(self, name), f"{name} of a stage")
+            value = finite_number(getattr(self, name), f"{name} of a stage")
             object.__setattr__(self, name, value)
-        _check_count(self.iterations, "iterations of a stage", least=1)
+        iterations = whole_number(self.iterations, "iterations of a stage")
+        object.__setattr__(self, "iterations", iterations)
         if not 1e-4 <= self.stiffness <= 5:
             raise InputError(
                 f"stiffness is a length in parts of the template's size, 1e-4 to 5 "
@@ -125,10 +127,10 @@ class Schedule:
         if not isinstance(self.stages, (tuple, list)):
             raise InputError(f"stages must be a tuple of Stage, not {type(self.stages).__name__}")
         object.__setattr__(self, "stages", tuple(self.stages))
-        _check_count(self.controls, "controls", least=0)
+        object.__setattr__(self, "controls", whole_number(self.controls, "controls", 0))
         if not self.stages or not all(isinstance(s, Stage) for s in self.stages):
             raise InputError("a schedule needs at least one Stage, and nothing else, in stages")
-        radius = _number(self.control_radius, "control_radius")
+        radius = finite_number(self.control_radius, "control_radius")
         if not radius > 0:
             raise InputError(f"control_radius must be a positive number, not {radius!r}")
         object.__setattr__(self, "control_radius", radius)
@@ -157,10 +159,10 @@ class Schedule:
         iterations : int
             Per level; more levels do more good.
         """
-        _check_count(levels, "levels", least=1)
+        levels = whole_number(levels, "levels")
         if levels > _MOST_LEVELS:
             raise InputError(f"levels must be {_MOST_LEVELS} or fewer, not {levels}")
-        stiff, soft = _number(stiff, "stiff"), _number(soft, "soft")
+        stiff, soft = finite_number(stiff, "stiff"), finite_number(soft, "soft")
         if not (stiff > 0 and soft > 0):
             raise InputError(f"stiff and soft must be positive numbers, not {stiff} and {soft}")
         u = np.linspace(0.0, 1.0, levels) if levels > 1 else np.ones(1)
@@ -246,21 +248,3 @@ class Schedule:
             for k, s in enumerate(self.stages, 1)
         ]
         return "\n".join([head, *rows])
-
-
-def _number(value: object, name: str) -> float:
-    """A finite real number, as one of Python's."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise InputError(f"{name} must be a number, not {value!r}")
-    try:
-        number = float(value)
-    except OverflowError:
-        number = np.inf
-    if not np.isfinite(number):
-        raise InputError(f"{name} must be finite, not {str(value)[:20]}")
-    return number
-
-
-def _check_count(value: object, name: str, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise InputError(f"{name} must be a whole number, {least} or more, not {value!r}")

@@ -11,14 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from licp.errors import InputError
+from licp.checks import whole_number
 
 __all__ = [
     "ALONE",
     "THREAD_VARIABLES",
     "Crew",
     "one_blas_thread",
-    "positive",
     "search_threads",
     "slices",
 ]
@@ -43,14 +42,7 @@ def search_threads(threads: int | None) -> int:
         if hasattr(os, "sched_getaffinity"):
             return len(os.sched_getaffinity(0))
         return os.cpu_count() or 1
-    return positive(threads, "threads")
-
-
-def positive(value: Any, name: str) -> int:
-    """An argument that counts something, checked."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise InputError(f"{name} must be a positive integer, not {value!r}")
-    return int(value)
+    return whole_number(threads, "threads")
 
 
 class Crew:

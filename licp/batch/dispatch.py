@@ -13,8 +13,8 @@ from functools import partial
 from typing import Any, TypeVar
 
 from licp.batch.pool import JobTimeoutError, WorkerPool
+from licp.checks import whole_number
 from licp.errors import InputError, LicpError
-from licp.threads import positive
 
 __all__ = ["Failure", "Task", "dispatch", "open_executor"]
 
@@ -88,7 +88,7 @@ def open_executor(
         If these do not fit together; at once, before the block is entered.
     """
     if workers is not None:
-        workers = positive(workers, "workers")
+        workers = whole_number(workers, "workers")
     if timeout is not None and not (
         isinstance(timeout, (int, float)) and 0 < timeout <= threading.TIMEOUT_MAX
     ):

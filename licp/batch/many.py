@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from licp.batch.dispatch import Failure, dispatch, open_executor
+from licp.checks import whole_number
 from licp.errors import InputError
 from licp.io import as_mesh
 from licp.mesh import Mesh
 from licp.morph import Morpher
 from licp.result import MorphResult
 from licp.scan import PreparedScan
-from licp.threads import positive
 
 __all__ = ["load_scan", "morph_many"]
 
@@ -104,7 +104,7 @@ def morph_many(
             + ", ".join(sorted(of_template | of_scan))
         )
     if in_flight is not None:
-        in_flight = positive(in_flight, "in_flight")
+        in_flight = whole_number(in_flight, "in_flight")
     settings = {k: options.pop(k) for k in of_template & set(options)}
     if isinstance(template, Morpher):
         if settings:

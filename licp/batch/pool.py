@@ -14,8 +14,9 @@ from multiprocessing import resource_tracker
 from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any
 
+from licp.checks import whole_number
 from licp.errors import LicpError
-from licp.threads import THREAD_VARIABLES, positive, search_threads
+from licp.threads import THREAD_VARIABLES, search_threads
 
 __all__ = ["JobTimeoutError", "WorkerPool"]
 
@@ -56,7 +57,7 @@ class WorkerPool(Executor):
     """
 
     def __init__(self, workers: int | None = None, timeout: float | None = None) -> None:
-        self.workers = search_threads(None) if workers is None else positive(workers, "workers")
+        self.workers = search_threads(None) if workers is None else whole_number(workers, "workers")
         self._timeout = timeout
         self._lock = threading.RLock()
         self._waiting: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
