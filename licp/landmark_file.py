@@ -42,6 +42,7 @@ def load_landmarks(path: str | os.PathLike[str], template: Any) -> Landmarks:
     Examples
     --------
     >>> import pathlib, tempfile
+    >>> from licp.mesh import Mesh
     >>> triangle = Mesh([[0, 0, 0], [1, 0, 0], [0, 1, 0]], [[0, 1, 2]])
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     name = pathlib.Path(folder, "marks.csv")

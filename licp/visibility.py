@@ -44,7 +44,7 @@ def visible_share(vertices: Floats, faces: Ints) -> Floats:
     >>> ball, inner = trimesh.creation.icosphere(2), trimesh.creation.icosphere(1, radius=0.5)
     >>> both = trimesh.util.concatenate(ball, inner)
     >>> share = visible_share(both.vertices, both.faces)
-    >>> share[:162].min() > 0.9, share[162:].max()
+    >>> bool(share[:162].min() > 0.9), float(share[162:].max())
     (True, 0.0)
     """
     normals, columns = vertex_normals(vertices, faces), np.ascontiguousarray(vertices.T)
