@@ -1,14 +1,28 @@
 """Files, read or refused with a reason, and written whole or not at all."""
 
+import csv
+import hashlib
+import io
 import json
 import os
 import uuid
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from licp.errors import LicpError, OutputError, described
 
-__all__ = ["as_path", "check_place", "parse_json", "read_json", "read_text", "write_file"]
+__all__ = [
+    "as_path",
+    "check_place",
+    "checksum",
+    "csv_table",
+    "named",
+    "parse_json",
+    "read_json",
+    "read_text",
+    "write_file",
+]
 
 
 def as_path(path: Any, refusal: type[LicpError]) -> Path:
@@ -67,6 +81,35 @@ def check_place(path: Path) -> None:
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise OutputError(f"{path}: the folder {path.parent} cannot be written to")
+
+
+def named(path: Any, ending: str, what: str) -> Path:
+    """The path of something that is written in one format, by the ending that says so.
+
+    Raises
+    ------
+    OutputError
+        If it has another.
+    """
+    found = as_path(path, OutputError)
+    if found.suffix.lower() != ending:
+        raise OutputError(f"{found}: {what} are written as {ending}")
+    return found
+
+
+def csv_table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> bytes:
+    """Rows as CSV, with a line of names above."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of the content of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_file(path: Path, data: bytes) -> None:

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from licp.errors import InputError, OutputError
-from licp.files import as_path, read_json, write_file
+from licp.errors import InputError
+from licp.files import as_path, named, read_json, write_file
 from licp.io import as_mesh
 from licp.readonly import ReadOnlyArrays
 
-__all__ = ["Regions", "check_ending"]
+__all__ = ["Regions"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -162,23 +162,9 @@ class Regions(ReadOnlyArrays, Mapping[str, Ints]):
         OutputError
             If it cannot be written there.
         """
-        path = check_ending(path)
+        path = named(path, ".json", "regions")
         write_file(path, (json.dumps({"regions": self.to_dict()}) + "\n").encode())
         return path
-
-
-def check_ending(path: str | os.PathLike[str]) -> Path:
-    """Say now, before long work, whether :meth:`Regions.save` takes a name.
-
-    Raises
-    ------
-    OutputError
-        If it has another ending than .json.
-    """
-    path = as_path(path, OutputError)
-    if path.suffix.lower() != ".json":
-        raise OutputError(f"{path}: regions are written as .json")
-    return path
 
 
 def _vertices(name: Any, ids: Any, count: int) -> Ints:

@@ -18,8 +18,8 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from licp.closest import TriangleTree
-from licp.errors import InputError, OutputError, described
-from licp.files import as_path, write_file
+from licp.errors import InputError, described
+from licp.files import named, write_file
 from licp.geometry import vertex_normals
 from licp.io import as_mesh
 from licp.mesh import Mesh
@@ -210,9 +210,7 @@ def figure_fit(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    path = as_path(path, OutputError)
-    if path.suffix.lower() != ".png":
-        raise OutputError(f"{path}: pictures are written as .png")
+    path = named(path, ".png", "pictures")
     rows: Sequence[View] = (views,) if isinstance(views, str) else views
     if not (isinstance(rows, Sequence) and rows):
         raise InputError(f"a picture needs at least one view, not {views!r}")

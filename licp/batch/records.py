@@ -4,13 +4,12 @@ The report of a scan is written after its mesh, names the mesh's checksum and th
 made under, and so says by itself whether there is anything left to do.
 """
 
-import csv
 import hashlib
 import io
 import json
 import os
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,9 +20,9 @@ import scipy
 
 from licp import __version__
 from licp.batch.dispatch import Failure
-from licp.batch.sources import checksum, recognised
+from licp.batch.sources import recognised
 from licp.errors import OutputError
-from licp.files import check_place, write_file
+from licp.files import check_place, checksum, csv_table, write_file
 from licp.headspace import Metadata
 from licp.result import MorphResult
 
@@ -176,8 +175,8 @@ class Records:
         """Write the tables anew, from all that is known."""
         rows = [self.rows[key] for key in sorted(self.rows)]
         failures = [self.failures[key] for key in sorted(self.failures)]
-        write_file(self.folder / "quality.csv", _csv(rows, _COLUMNS))
-        write_file(self.folder / "failures.csv", _csv(failures, _FAILURE_COLUMNS))
+        write_file(self.folder / "quality.csv", csv_table(rows, _COLUMNS))
+        write_file(self.folder / "failures.csv", csv_table(failures, _FAILURE_COLUMNS))
         try:
             import pyarrow
             from pyarrow import parquet
@@ -316,14 +315,6 @@ def _arrow_type(pyarrow: Any, name: str) -> Any:
 
 def _mesh_entry(path: Path) -> dict[str, str]:
     return {"file": path.name, "sha256": checksum(path)}
-
-
-def _csv(rows: Iterable[Row], columns: list[str]) -> bytes:
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().encode()
 
 
 def _read(path: Path) -> Any:

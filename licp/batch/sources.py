@@ -1,17 +1,16 @@
 """What a batch works on: the scans of a plain folder, or subjects of Headspace."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from licp.errors import DatasetError, InputError
+from licp.files import checksum
 from licp.headspace import Headspace, Metadata, Subject
 
 __all__ = [
     "Source",
-    "checksum",
     "folder_meshes",
     "folder_sources",
     "headspace_sources",
@@ -83,12 +82,6 @@ def recognised(files: Mapping[str, Path | None], record: Mapping[str, Any]) -> b
         return all(same(what, path) for what, path in files.items())
     except (KeyError, OSError):  # a record that tells less, or a file for the worker to stumble on
         return False
-
-
-def checksum(path: Path) -> str:
-    """SHA-256 of the content of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def folder_meshes(folder: Path, template: Path | None = None) -> list[Path]:

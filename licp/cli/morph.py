@@ -20,7 +20,7 @@ from licp.cli.outputs import (
     summary,
     write_report,
 )
-from licp.errors import OutputError
+from licp.files import named
 from licp.io import check_output, load_mesh
 from licp.landmark_file import load_landmarks
 from licp.morph import Morpher
@@ -83,8 +83,8 @@ def morph(
     if vertex_data and report is None:
         raise click.UsageError("--vertex-data goes into the report, so it needs --json")
     check_output(output)
-    if picture is not None and picture.suffix.lower() != ".png":
-        raise OutputError(f"{picture}: pictures are written as .png")
+    if picture is not None:
+        named(picture, ".png", "pictures")
     outputs = [output, report, picture]
     check_outputs(outputs, [template, scan, landmarks, regions])
     model, target = load_mesh(template), load_mesh(scan)

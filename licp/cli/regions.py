@@ -6,10 +6,11 @@ import click
 
 from licp.cli.group import EPILOG
 from licp.cli.outputs import FILE, check_outputs
+from licp.files import named
 from licp.io import load_mesh
 from licp.landmark_file import load_landmarks
 from licp.region_transfer import transfer_regions
-from licp.regions import Regions, check_ending
+from licp.regions import Regions
 
 __all__ = ["regions"]
 
@@ -30,7 +31,7 @@ def regions(
 
     The generated template that comes with licp has regions: licp.demo.TEMPLATE, licp.demo.REGIONS.
     """
-    check_ending(output)
+    named(output, ".json", "regions")
     check_outputs([output], [template, known, other, landmarks])
     source, target = load_mesh(template), load_mesh(other)
     subsets = Regions.load(known, source)

@@ -1,8 +1,5 @@
 """Evaluation of a batch: what its folder holds, and one summary of all that was measured."""
 
-import csv
-import hashlib
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from licp.errors import InputError
-from licp.files import read_json
+from licp.files import checksum, csv_table, read_json
 from licp.geometry import mesh_size
 from licp.headspace import IBUG68_GROUPS
 from licp.io import load_mesh
@@ -93,7 +90,7 @@ def open_batch(folder: Path, template: Path | None = None) -> Batch:
     path = Path(manifest.get("template", "")) if template is None else template
     if not path.is_file():
         raise InputError(f"{path}: the batch's template is not there; say where with --template")
-    if hashlib.sha256(path.read_bytes()).hexdigest() != manifest.get("template_sha256"):
+    if checksum(path) != manifest.get("template_sha256"):
         raise InputError(f"{path}: is not the template that the batch in {folder} was made with")
     reports, failures, stale = {}, {}, 0
     for file in sorted((folder / "reports").glob("*.json")):
@@ -202,12 +199,7 @@ def summarise(
 
 def table(rows: Sequence[Mapping[str, Any]]) -> bytes:
     """Rows as CSV; the columns are those of all rows, in order of appearance."""
-    text = io.StringIO(newline="")
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().encode()
+    return csv_table(rows, list(dict.fromkeys(name for row in rows for name in row)))
 
 
 def _size(template: Mesh) -> float:

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import KDTree
 
-from licp.errors import InputError, OutputError
-from licp.files import as_path, write_file
+from licp.errors import InputError
+from licp.files import named, write_file
 from licp.geometry import mesh_size, vertex_normals
 from licp.io import as_mesh
 from licp.mesh import Mesh
@@ -326,9 +326,7 @@ def _write(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    path = as_path(path, OutputError)
-    if path.suffix.lower() != ".png":
-        raise OutputError(f"{path}: pictures are written as .png")
+    path = named(path, ".png", "pictures")
     columns = max(map(len, pictures))
     # Legends are wrapped by their width in pixels, about eight a letter.
     lines: list[list[str]] = [[]]
