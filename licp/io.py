@@ -10,7 +10,7 @@ import numpy as np
 
 from licp.errors import LicpError, MeshError, MeshFileError, OutputError, described
 from licp.files import as_path, check_place, write_file
-from licp.mesh import Mesh
+from licp.mesh import Mesh, as_png
 from licp.obj import decode_obj, encode_obj
 from licp.ply import decode_ply, encode_ply
 
@@ -205,8 +205,7 @@ def _encode_glb(mesh: Mesh, path: Path) -> dict[Path, bytes]:
     visual = None
     if mesh.uv is not None:
         image = mesh.texture_image()
-        if image is not None and image.mode not in ("L", "LA", "P", "RGB", "RGBA"):
-            image = image.convert("RGB")  # what PNG and JPEG, all that glTF allows, can hold
+        image = None if image is None else as_png(image)
         pbr: Any = trimesh.visual.material.PBRMaterial
         textured: Any = trimesh.visual.TextureVisuals
         material = pbr(

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from licp.errors import MeshError
+from licp.errors import MeshError, described
+from licp.files import as_path
 from licp.geometry import all_of, any_of
 from licp.readonly import ReadOnlyArrays, frozen
 
 if TYPE_CHECKING:
     import trimesh
 
-__all__ = ["Mesh", "fan_rows"]
+__all__ = ["Mesh", "as_png", "fan_rows"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -124,9 +125,12 @@ class Mesh(ReadOnlyArrays):
                 raise MeshError(f"{self.name}: colors must be finite, one row for each vertex")
             put(self, "colors", frozen(colors))
 
-        put(self, "materials", tuple(str(m) for m in self.materials))
+        put(self, "materials", _names(self.materials, self.name))
         if self.face_materials is not None:
-            fm = np.array(self.face_materials)
+            try:
+                fm: NDArray[Any] = np.array(self.face_materials)
+            except ValueError:  # rows of different lengths
+                fm = np.zeros(0)
             if fm.shape != (len(rows),) or fm.dtype.kind not in "iu":
                 raise MeshError(f"{self.name}: face_materials must be one integer for each face")
             if fm.min() < -1 or fm.max() >= len(self.materials):
@@ -136,9 +140,14 @@ class Mesh(ReadOnlyArrays):
                 )
             put(self, "face_materials", frozen(fm.astype(np.int64)))
         if self.mtllib is not None:
-            put(self, "mtllib", Path(self.mtllib))
+            put(self, "mtllib", as_path(self.mtllib, MeshError))
         if isinstance(self.texture, (str, os.PathLike)):
             put(self, "texture", Path(self.texture))
+        elif self.texture is not None and not hasattr(self.texture, "save"):
+            raise MeshError(
+                f"{self.name}: a texture is a path or an image of Pillow's, not "
+                f"{described(self.texture)}"
+            )
 
     def __repr__(self) -> str:
         """One line with what is in the mesh."""
@@ -280,6 +289,26 @@ class Mesh(ReadOnlyArrays):
         return cls(mesh.vertices, faces, name=name, **extra)
 
 
+def as_png(image: Any) -> Any:
+    """An image of Pillow's in a mode that PNG, and with it glTF, can hold."""
+    return image if image.mode in ("L", "LA", "P", "RGB", "RGBA") else image.convert("RGB")
+
+
+def _names(values: Any, name: str) -> tuple[str, ...]:
+    """Names of materials, which must fit into a line of an OBJ."""
+    try:
+        names = tuple(str(value) for value in values)
+    except TypeError:
+        raise MeshError(f"{name}: materials are names, not {described(values)}") from None
+    for one in names:
+        if one.endswith("\\") or len(one.splitlines()) > 1:
+            raise MeshError(
+                f"{name}: a material cannot be called {one!r}: names end before a backslash or the "
+                "end of a line"
+            )
+    return names
+
+
 def _numbers(values: Any, name: str, what: str, columns: tuple[int, ...]) -> Floats:
     """Own float64 copy of shape (any, one of ``columns``)."""
     a: NDArray[Any] | None
@@ -288,6 +317,8 @@ def _numbers(values: Any, name: str, what: str, columns: tuple[int, ...]) -> Flo
         a = a.astype(np.float64) if a.dtype.kind in "fiubO" else None
     except (TypeError, ValueError, OverflowError):
         a = None
+    if np.ma.is_masked(values):
+        raise MeshError(f"{name}: {what} are a masked array with values missing; leave them out")
     if a is None:
         raise MeshError(f"{name}: {what} must be an array of real numbers")
     if a.ndim != 2 or a.shape[1] not in columns:
@@ -315,6 +346,8 @@ def _rows(values: Any, n: int, name: str, what: str, of: str, holes: bool = Fals
 
     With ``holes``, -1 is allowed everywhere.
     """
+    if np.ma.is_masked(values):
+        raise MeshError(f"{name}: {what} are a masked array with values missing; leave them out")
     try:
         given = np.array(values)
         if given.size == 0 and given.ndim < 2:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from licp.errors import MeshFileError
 from licp.geometry import all_of, any_of
-from licp.mesh import Mesh, fan_rows
+from licp.mesh import Mesh, as_png, fan_rows
 
 __all__ = ["decode_obj", "decode_obj_vertices", "encode_obj"]
 
@@ -230,7 +230,7 @@ def _companions(mesh: Mesh, path: Path) -> tuple[dict[Path, bytes], str | None, 
             name = place(mesh.texture.name, mesh.texture.read_bytes())
         else:
             buffer = io.BytesIO()
-            mesh.texture.save(buffer, "PNG")
+            as_png(mesh.texture).save(buffer, "PNG")
             name = place(f"{path.stem}_texture.png", buffer.getvalue())
         text = "".join(f"newmtl {m}\nKd 1 1 1\nmap_Kd {name}\n" for m in materials)
     else:

@@ -81,6 +81,9 @@ def decode_ply(data: bytes, path: Path) -> Mesh:
         broken = np.flatnonzero(flat != np.floor(flat))  # NaN, too
         if len(broken):
             raise MeshFileError(f"{path}: a face has {flat[broken[0]]:g} for a vertex")
+    lost = np.flatnonzero(flat < 0)
+    if len(lost):
+        raise MeshFileError(f"{path}: a face has {flat[lost[0]]:g} for a vertex")
     rows, _ = fan_rows(counts)
     extra: dict[str, Any] = {"texture": texture}
     uv_names = next((pair for pair in _UV if all(c in vertex for c in pair)), None)
@@ -155,7 +158,7 @@ def _header(data: bytes, path: Path) -> tuple[list[_Element], str, Path | None, 
                 elements[-1].properties[words[4]] = (_TYPES[words[2]], _TYPES[words[3]])
             elif words[:1] == ["property"]:
                 elements[-1].properties[words[2]] = ("", _TYPES[words[1]])
-            elif [w.lower() for w in words[:2]] == ["comment", "texturefile"]:
+            elif [w.lower() for w in words[:2]] == ["comment", "texturefile"] and words[2:]:
                 file = path.parent / line.split(maxsplit=2)[2].strip()
                 texture = file if file.is_file() else None
         except (KeyError, IndexError, ValueError):

@@ -380,6 +380,30 @@ def test_an_off_that_is_cut_off_is_noticed(tmp_path: Path) -> None:
             load_mesh(path)
 
 
+@pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "F", "I", "HSV"])
+@pytest.mark.parametrize("end", [".obj", ".glb"])
+def test_images_of_any_mode_are_saved(tmp_path: Path, mode: str, end: str) -> None:
+    image = Image.new("RGB", (2, 2), (200, 100, 50))
+    image = image.convert("L").convert(mode) if mode in "FI" else image.convert(mode)
+    mesh = Mesh(np.eye(3), [[0, 1, 2]], uv=np.eye(3)[:, :2], uv_faces=[[0, 1, 2]], texture=image)
+    back = load_mesh(save_mesh(tmp_path / f"m{end}", mesh)).texture_image()
+    assert back.convert("RGB").size == (2, 2)
+
+
+def test_odd_plys(tmp_path: Path) -> None:
+    head = "ply\nformat ascii 1.0\n{}element vertex 3\n" + "".join(
+        f"property float {c}\n" for c in "xyz"
+    )
+    head += "element face 1\nproperty list uchar int vertex_indices\nend_header\n"
+    body = "0 0 0\n1 0 0\n0 1 0\n"
+    path = tmp_path / "m.ply"
+    path.write_text(head.format("comment TextureFile\n") + body + "3 0 1 2\n")
+    assert load_mesh(path).texture is None
+    path.write_text(head.format("") + body + "4 0 1 2 -1\n")
+    with pytest.raises(MeshFileError, match="a face has -1 for a vertex"):
+        load_mesh(path)
+
+
 def test_glb_refuses_what_single_precision_cannot_hold(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="beyond single precision"):
         save_mesh(tmp_path / "m.glb", Mesh(1e40 * np.eye(3), [[0, 1, 2]]))

@@ -208,3 +208,30 @@ def test_fans() -> None:
         [7, 11, 12, -1],
     ]
     assert source.tolist() == [0, 1, 2, 2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"materials": None}, "materials are names, not builtins.NoneType"),
+        ({"materials": 5}, "materials are names"),
+        ({"materials": ["a\\"]}, "a material cannot be called"),
+        ({"materials": ["a\nv 9 9 9"]}, "a material cannot be called"),
+        ({"materials": ["a"], "face_materials": [[0], [0, 1]]}, "face_materials must be one"),
+        ({"mtllib": 5}, "expected the path"),
+        ({"texture": np.zeros((4, 4, 3))}, "a texture is a path or an image"),
+        ({"texture": 5}, "a texture is a path or an image"),
+    ],
+)
+def test_parts_of_the_wrong_kind_are_refused(more: dict, message: str) -> None:
+    with pytest.raises(MeshError, match=message):
+        Mesh(np.eye(3), [[0, 1, 2]], **more)
+
+
+def test_masked_values_are_no_numbers() -> None:
+    V = np.ma.masked_greater(np.eye(3), 0.5)
+    with pytest.raises(MeshError, match="vertices are a masked array with values missing"):
+        Mesh(V, [[0, 1, 2]])
+    with pytest.raises(MeshError, match="faces are a masked array with values missing"):
+        Mesh(np.eye(3), np.ma.masked_equal([[0, 1, 2]], 1))
+    assert len(Mesh(np.ma.array(np.eye(3)), [[0, 1, 2]]).vertices) == 3

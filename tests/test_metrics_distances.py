@@ -68,6 +68,19 @@ def test_scan_points_belong_to_the_closest_region() -> None:
     assert 0 <= found["ears"].seen <= 1
 
 
+def test_meshes_may_be_inside_out() -> None:
+    scan = heads.scan()
+    right = region_distances((scan.truth, F), (scan.vertices, scan.faces), REGIONS)
+    for fit, other in ((F, scan.faces[:, ::-1]), (F[:, ::-1], scan.faces)):
+        found = region_distances((scan.truth, fit), (scan.vertices, other), REGIONS)
+        for name, region in found.items():
+            assert region.seen == pytest.approx(right[name].seen)
+            assert region.template_to_scan is not None
+            assert region.template_to_scan.median == pytest.approx(
+                right[name].template_to_scan.median  # type: ignore[union-attr]
+            )
+
+
 def test_one_tree_of_each_mesh_serves_all_regions(monkeypatch: pytest.MonkeyPatch) -> None:
     made, build = [], TriangleTree.__init__
 

@@ -106,7 +106,7 @@ def load_template_landmarks(path: Path, template: Mesh) -> NDArray[np.int64]:
     try:
         if isinstance(words, dict):
             words = words["landmarks"]
-        if any(isinstance(word, (bool, float)) for word in words):
+        if not isinstance(words, list) or any(isinstance(w, (bool, float)) for w in words):
             raise ValueError("some are no whole numbers")
         ids = np.array([int(word) for word in words], np.int64)
     except KeyError:
