@@ -73,12 +73,13 @@ def check_place(path: Path) -> None:
     if "\0" in str(path):
         raise OutputError(f"{str(path)!r}: names of files cannot hold the character 0")
     try:
-        if path.is_dir():
-            raise OutputError(f"{path}: is a folder")
-        if not path.parent.is_dir():
-            raise OutputError(f"{path}: the folder {path.parent} does not exist; create it first")
+        is_folder, has_folder = path.is_dir(), path.parent.is_dir()
     except OSError as error:  # a name that is too long, a folder that may not be looked into
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+    if is_folder:
+        raise OutputError(f"{path}: is a folder")
+    if not has_folder:
+        raise OutputError(f"{path}: the folder {path.parent} does not exist; create it first")
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise OutputError(f"{path}: the folder {path.parent} cannot be written to")
 

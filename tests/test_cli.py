@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -181,6 +182,20 @@ def test_nothing_half_written_and_older_files_survive(
     assert "out.json: cannot be written: No space left on device" in done.stderr
     assert left(folder) == {"out.obj"}
     assert Path("out.obj").read_text() == "older"
+
+
+def test_the_unit_is_said(folder: Path) -> None:
+    done = morph("--levels", "2", "--unit", "furlongs")
+    assert len(re.findall(r"\d furlongs$", done.stdout, re.M)) == 3
+    plain = morph("--levels", "2")
+    assert plain.stdout.count("in the unit of the scan") == 3
+
+
+def test_a_missing_folder_is_said_once(folder: Path) -> None:
+    done = morph(output="nowhere/out.obj")
+    assert done.exit_code == 5
+    assert done.stderr.count("nowhere/out.obj") == 1
+    assert "does not exist; create it first" in done.stderr
 
 
 def test_the_package_can_be_run() -> None:

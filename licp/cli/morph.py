@@ -57,6 +57,7 @@ __all__ = ["morph"]
     is_flag=True,
     help="Put state, residual, confidence and expected error of every vertex into the report.",
 )
+@click.option("--unit", help="Of the scan, for what is said of lengths, such as mm.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar, no summary.")
 def morph(
     template: Path,
@@ -72,6 +73,7 @@ def morph(
     levels: int | None,
     backend: Any,
     vertex_data: bool,
+    unit: str | None,
     quiet: bool,
 ) -> None:
     """Morph TEMPLATE to SCAN.
@@ -104,8 +106,8 @@ def morph(
         about = {"template": str(template), "scan": str(scan), "output": str(output)}
         write_report(report, result, about, vertex_data)
     if picture is not None:
-        draw(result, target, picture)
+        draw(result, target, picture, unit or "unit of the scan")
     result.save(output)
     if not quiet:
-        click.echo(f"{output}: {summary(result)}")
+        click.echo(f"{output}: {summary(result, unit or 'in the unit of the scan')}")
     end(result)
