@@ -167,19 +167,15 @@ def backends() -> tuple[Backend, ...]:
 
 
 def default_backend() -> Backend:
-    """Return "numba".
+    """The first of :func:`backends`, "numba".
 
     With 11k vertices it factorises a membrane in 0.65 times the time of CHOLMOD and a quarter of
     that of SciPy, with 180k in 0.75 and 0.8; and other threads go on meanwhile.
 
-    Returns
-    -------
-    {"numba"}
-
     Examples
     --------
-    >>> default_backend()
-    'numba'
+    >>> default_backend() in backends()
+    True
     """
     return backends()[0]
 
