@@ -19,7 +19,7 @@ import licp
 from data_fixtures.contours import CONTOUR_COLOURS
 from data_fixtures.headspace_tree import Extras, write_tree
 from licp import cli
-from licp.metrics.evaluation import open_batch
+from licp.evaluation.folder import open_batch
 
 SUBJECTS = [1, 2, 3, 4, 5]
 QUIRKS = {2: ("missing_landmarks",), 4: ("truncated_obj",)}

@@ -13,17 +13,17 @@ from tqdm import tqdm
 
 from licp.batch.dispatch import Failure, dispatch, open_executor
 from licp.batch.fit import load_template_landmarks
-from licp.batch.many import load_scan
 from licp.batch.sources import Source, folder_sources, headspace_sources
 from licp.cli.group import EPILOG, SOME_FAILED
 from licp.cli.outputs import FILE, REGIONS
-from licp.errors import InputError, LicpError, OutputError
+from licp.errors import InputError, OutputError
+from licp.evaluation.folder import Batch, open_batch
+from licp.evaluation.page import page
+from licp.evaluation.pictures import draw_pictures
+from licp.evaluation.subject import Job, Known, Measures, measure
+from licp.evaluation.summary import Summary, model_lacks, summarise, table
 from licp.files import read_json, write_file
-from licp.metrics.evaluation import Batch, Summary, model_lacks, open_batch, summarise, table
-from licp.metrics.subject import Job, Known, Measures, measure
-from licp.metrics.transfer import swap
 from licp.regions import Regions
-from licp.similarity import fit_similarity
 
 __all__ = ["evaluate"]
 
@@ -104,7 +104,7 @@ def evaluate(
         measures = [replace(m, notes=[]) for m in measures]
     summary = summarise(found, measures, failures)
     _write(folder, summary)
-    _draw(folder, found, summary, measures, sources)
+    draw_pictures(folder, found, summary, measures, sources)
     if not quiet:
         click.echo(_words(summary, folder))
     if failures:
@@ -177,68 +177,7 @@ def _write(folder: Path, summary: Summary) -> None:
     write_file(folder / "subjects.csv", table(summary.rows))
     if summary.contours:
         write_file(folder / "contours.csv", table(summary.contours))
-    write_file(folder / "summary.md", summary.markdown().encode())
-
-
-def _draw(
-    folder: Path,
-    batch: Batch,
-    summary: Summary,
-    measures: Sequence[Measures],
-    sources: Mapping[str, Source],
-) -> None:
-    from licp.metrics.overlay import figure_heat, figure_overlay, figure_swap
-
-    if summary.distance is not None:
-        figure_heat(
-            batch.template,
-            summary.distance,
-            folder / "distance.png",
-            label="distance to the scan, median over scans (unit of the scans)",
-            title=f"{len(measures)} scans; grey is what fewer than half of them show",
-        )
-    if not summary.agreements:
-        return
-    figure_overlay(
-        batch.template,
-        summary.agreements,
-        folder / "annotations.png",
-        title="annotations of all subjects on the template",
-    )
-    swapped = [m for m in measures if m.annotations]
-    # The first one's contours on others that are spread over the list.
-    first, rest = swapped[0], swapped[1:]
-    chosen = [
-        rest[i]
-        for i in np.unique(np.linspace(0, len(rest) - 1, min(7, len(rest))).round().astype(int))
-    ]
-    panels = []
-    for m in (first, *chosen):
-        try:
-            scan = load_scan(sources[m.key].scan)
-        except LicpError:
-            continue
-        upright = fit_similarity(m.vertices, batch.template.vertices)
-        own = {n: upright.apply(a.drawn) for n, a in m.annotations.items()}
-        brought = (
-            {}
-            if m is first
-            else {
-                n: upright.apply(
-                    swap(a.places, m.vertices, batch.template.faces, scan.vertices, scan.faces)
-                )
-                for n, a in first.annotations.items()
-            }
-        )
-        caption = m.key if m is first else f"{first.key} on {m.key}"
-        panels.append((caption, scan.with_vertices(upright.apply(scan.vertices)), own, brought))
-    if panels:
-        figure_swap(
-            panels,
-            folder / "swapped.png",
-            view="three-quarter",
-            title=f"annotations of {first.key}, swapped to other subjects",
-        )
+    write_file(folder / "summary.md", page(summary).encode())
 
 
 def _words(summary: Summary, folder: Path) -> str:

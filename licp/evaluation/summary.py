@@ -1,25 +1,24 @@
-"""Evaluation of a batch: what its folder holds, and one summary of all that was measured."""
+"""One summary of all that was measured of the scans of a batch."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from licp.errors import InputError
-from licp.files import checksum, csv_table, read_json
+from licp.evaluation.folder import PARTS, WAYS, Batch
+from licp.evaluation.subject import Measures
+from licp.files import csv_table
 from licp.geometry import mesh_size
 from licp.headspace import IBUG68_GROUPS
-from licp.io import load_mesh
 from licp.mesh import Mesh
 from licp.metrics.agreement import Agreement, annotation_agreement, pool
 from licp.metrics.model import ModelQuality, model_quality, procrustes
-from licp.metrics.subject import Measures
 from licp.metrics.transfer import swap_distances
 
-__all__ = ["Batch", "Summary", "model_lacks", "open_batch", "summarise", "table"]
+__all__ = ["Summary", "model_lacks", "summarise", "table"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -30,86 +29,6 @@ _WIDTH = 0.005
 _FOLDS = 20
 # Fits that a shape model takes.
 _FEWEST = 3
-# What is read of the distances in a report.
-_WAYS = ("template_to_scan", "scan_to_template")
-_PARTS = ("median", "p95")
-
-
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """The folder of a batch.
-
-    Attributes
-    ----------
-    folder : Path
-    manifest : dict
-    template : Mesh
-    reports : dict of str to dict
-        Of the scans that were done.
-    failures : dict of str to str
-        Reasons.
-    stale : int
-        Reports that another manifest made; they do not count.
-    """
-
-    folder: Path
-    manifest: dict[str, Any]
-    template: Mesh
-    reports: dict[str, dict[str, Any]]
-    failures: dict[str, str]
-    stale: int
-
-    def mesh(self, key: str) -> Path:
-        """Where the mesh of a scan is."""
-        return self.folder / "meshes" / str(self.reports[key]["mesh"]["file"])
-
-
-def open_batch(folder: Path, template: Path | None = None) -> Batch:
-    """Read what ``licp batch`` left.
-
-    Parameters
-    ----------
-    folder : Path
-        Its output folder.
-    template : Path, optional
-        Where the template is now, if it was moved.
-
-    Raises
-    ------
-    InputError
-        If that is no such folder, or the template is missing or another one.
-    """
-    if not (folder / "manifest.json").is_file():
-        raise InputError(f"{folder}: no output folder of `licp batch`: there is no manifest.json")
-    manifest = _object(folder / "manifest.json")
-    if not (
-        isinstance(manifest.get("template", ""), str)
-        and isinstance(manifest.get("settings", {}), dict)
-    ):
-        raise InputError(f"{folder}: its manifest.json is none that `licp batch` wrote")
-    path = Path(manifest.get("template", "")) if template is None else template
-    if not path.is_file():
-        raise InputError(f"{path}: the batch's template is not there; say where with --template")
-    if checksum(path) != manifest.get("template_sha256"):
-        raise InputError(f"{path}: is not the template that the batch in {folder} was made with")
-    reports, failures, stale = {}, {}, 0
-    for file in sorted((folder / "reports").glob("*.json")):
-        try:
-            report = _object(file)
-        except InputError as error:
-            failures[file.stem] = f"damaged report: {error}"
-            continue
-        if report.get("manifest") != manifest.get("digest"):
-            stale += 1
-        elif isinstance(report.get("failure"), dict):
-            failures[file.stem] = str(report["failure"].get("message", ""))
-        elif _complete(report):
-            reports[file.stem] = report
-        else:
-            failures[file.stem] = f"damaged report: {file} lacks something"
-    if not reports:
-        raise InputError(f"{folder}: the batch has no results yet")
-    return Batch(folder, manifest, load_mesh(path), reports, failures, stale)
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,10 +55,6 @@ class Summary:
     contours: list[dict[str, Any]]
     agreements: dict[str, Agreement]
     distance: Floats | None
-
-    def markdown(self) -> str:
-        """A page to read."""
-        return _markdown(self.content, self.rows, self.contours)
 
 
 def summarise(
@@ -202,10 +117,6 @@ def table(rows: Sequence[Mapping[str, Any]]) -> bytes:
     return csv_table(rows, list(dict.fromkeys(name for row in rows for name in row)))
 
 
-def _size(template: Mesh) -> float:
-    return mesh_size(template.vertices, template.faces)
-
-
 def _on_template(
     template: Mesh, measures: Iterable[Measures]
 ) -> dict[str, list[tuple[Measures, Floats]]]:
@@ -222,7 +133,7 @@ def _annotations(
     template: Mesh, measures: Sequence[Measures]
 ) -> tuple[dict[str, Agreement], list[dict[str, Any]], dict[str, dict[str, float]]]:
     """Agreement by contour; its table; and swap distances by subject and contour."""
-    size = _size(template)
+    size = mesh_size(template.vertices, template.faces)
     agreements, rows = {}, []
     swaps: dict[str, dict[str, float]] = {}
     for name, several in _on_template(template, measures).items():
@@ -269,7 +180,7 @@ def _pooled(
     template: Mesh, measures: Sequence[Measures], agreements: Mapping[str, Agreement]
 ) -> list[dict[str, float]]:
     """All contours together, at half the width, the width and twice it."""
-    size = _size(template)
+    size = mesh_size(template.vertices, template.faces)
     together = _on_template(template, measures)
     found = []
     for width in (_WIDTH / 2, _WIDTH, 2 * _WIDTH) if agreements else ():
@@ -302,9 +213,9 @@ def _row(
         "converged": report["converged"],
         "matched": report["matched"],
     }
-    for way in _WAYS:
+    for way in WAYS:
         d = report["quality"][way]
-        row |= {f"{way}_{part}": None if d is None else d[part] for part in _PARTS}
+        row |= {f"{way}_{part}": None if d is None else d[part] for part in PARTS}
     row |= {f"landmarks_{k}": v for k, v in _statistics(m.landmarks).items()}
     row["swap"] = float(np.mean([*swaps[m.key].values()])) if m.key in swaps else None
     for name, d in m.regions.items():
@@ -319,11 +230,11 @@ def _row(
 def _fit(batch: Batch, measures: Sequence[Measures]) -> dict[str, dict[str, float] | None]:
     """Over scans: how far fit and scan are apart, by the batch's own reports."""
     found: dict[str, dict[str, float] | None] = {}
-    for way in _WAYS:
+    for way in WAYS:
         several = [batch.reports[m.key]["quality"][way] for m in measures]
         several = [d for d in several if d is not None]
         found[way] = (
-            {p: float(np.median([d[p] for d in several])) for p in _PARTS} if several else None
+            {p: float(np.median([d[p] for d in several])) for p in PARTS} if several else None
         )
     return found
 
@@ -358,7 +269,7 @@ def _regions(measures: Sequence[Measures]) -> dict[str, dict[str, float | None]]
     for name in dict.fromkeys(n for m in measures for n in m.regions):
         several = [m.regions[name] for m in measures if name in m.regions]
         row: dict[str, float | None] = {}
-        for way in _WAYS:
+        for way in WAYS:
             known = [d for d in (getattr(r, way) for r in several) if d is not None]
             for part in ("median", "p95"):
                 values = [getattr(d, part) for d in known]
@@ -381,141 +292,3 @@ def model_lacks(content: Mapping[str, Any]) -> str:
     """Why a summary has no shape model."""
     good = content["scans"] - len(content["flagged"])
     return f"None: {good} fits are not flagged, and it takes {_FEWEST}."
-
-
-def _complete(report: Mapping[str, Any]) -> bool:
-    """Whether a report holds what is read of it here, in the form that ``licp batch`` writes."""
-    try:
-        quality = report["quality"]
-        ways = [quality[way] for way in _WAYS]
-        numbers = [report["matched"], report["mean_expected_error"]]
-        numbers += [d[p] for d in ways if d is not None for p in _PARTS]
-        return (
-            isinstance(report["mesh"]["file"], str)
-            and isinstance(report["flags"], list)
-            and all(isinstance(flag, str) for flag in report["flags"])
-            and isinstance(report["converged"], bool)
-            and all(isinstance(n, (int, float)) for n in numbers)
-        )
-    except (KeyError, TypeError, IndexError):
-        return False
-
-
-def _object(path: Path) -> dict[str, Any]:
-    content = read_json(path, InputError)
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: expected a JSON object")
-    return content
-
-
-def _markdown(
-    content: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], contours: Sequence[Any]
-) -> str:
-    lines = [
-        "# Evaluation",
-        "",
-        f"`{content['batch']}`: {content['scans']} scans, {len(content['flagged'])} of them "
-        f"flagged; {len(content['failed in the batch'])} failed in the batch, "
-        f"{len(content['failed here'])} here.  licp {content['licp']}.",
-        "",
-        "Lengths are in the unit of the scans, unless stated otherwise.",
-        "",
-        "A fit lies on the scan nearly everywhere, so distances hardly tell its error, which is "
-        "along the surface.  Where there is no truth, the error that each fit expects of itself "
-        f"tells most: its median over scans is {content['expected error']:.3g}.",
-    ]
-    fit = [(name.replace("_", " "), d) for name, d in content["fit"].items() if d]
-    lines += ["", "## Distances", "", "Medians over scans, where template and scan overlap.", ""]
-    lines += _table(["", "median", "95 %"], [[n, d["median"], d["p95"]] for n, d in fit])
-    if content["regions"]:
-        names = [
-            f"{w}_{p}" for w in ("template_to_scan", "scan_to_template") for p in ("median", "p95")
-        ]
-        lines += ["", "By region of the template:", ""]
-        lines += _table(
-            ["", "to scan: median", "95 %", "from scan: median", "95 %", "seen"],
-            [[n, *(d[x] for x in names), d["seen"]] for n, d in content["regions"].items()],
-        )
-    marks = content["landmarks"]
-    if marks:
-        groups = {"all": marks["all"], **marks.get("groups", {})}
-        lines += [
-            "",
-            "## Landmarks",
-            "",
-            f"{marks['scans']} scans have some.  Their own error "
-            "(about 4 mm for those of Headspace) is part of these numbers.",
-            "",
-        ]
-        lines += _table(
-            ["", "mean", "median", "95 %"],
-            [[n, d["mean"], d["median"], d["p95"]] for n, d in groups.items()],
-        )
-    if contours:
-        lines += [
-            "",
-            "## Annotations",
-            "",
-            "Contours of all subjects, brought to the unwarped template.  Density and homogeneity "
-            "as `licp.metrics.agreement` defines them (0 to 1, higher is better; not the "
-            "paper's formulas).  Low: the local density that 90 % of the places exceed.  Spread: "
-            "mean distance of two subjects' contours on the template, in its unit.  Swap: "
-            "distance of other subjects' contours from one's own, in one's own shape; median over "
-            "subjects.",
-            "",
-        ]
-        names = ["subjects", "density", "homogeneity", "low", "spread", "swap_median"]
-        lines += _table(
-            ["", *(n.removesuffix("_median") for n in names)],
-            [[c["contour"], *(c[n] for n in names)] for c in contours],
-        )
-        pooled = content["annotations"]["pooled"]
-        lines += ["", "All contours, by the width of the kernel (in the template's unit):", ""]
-        lines += _table(
-            ["width", "density", "homogeneity", "spread"],
-            [[p[n] for n in ("width", "density", "homogeneity", "spread")] for p in pooled],
-        )
-    alone = content["annotations"]["not compared"]
-    if alone:
-        told = "; ".join(f"{name} ({', '.join(keys)})" for name, keys in alone.items())
-        lines += ["", f"Contours without another subject's beside them: {told}."]
-    model = content["model"]
-    lines += ["", "## Shape model", ""]
-    if model:
-        lines += [f"Of {model['scans']} fits that are not flagged.", ""]
-        shown = [k for k in (1, 2, 5, 10, 20) if k <= len(model["compactness"])]
-        names = ["compactness", "generalisation", "specificity"]
-        lines += _table(["modes", *names], [[k, *(model[n][k - 1] for n in names)] for k in shown])
-    else:
-        lines += [model_lacks(content)]
-    doubtful = [row for row in rows if row["flags"]]
-    if doubtful:
-        lines += ["", "## Flagged", ""]
-        lines += _table(["scan", "why"], [[row["key"], row["flags"]] for row in doubtful])
-    notes = {key: "; ".join(several) for key, several in content["notes"].items()}
-    for title, reasons in (
-        ("Something lacks", notes),
-        ("Failed in the batch", content["failed in the batch"]),
-        ("Failed here", content["failed here"]),
-    ):
-        if reasons:
-            lines += ["", f"## {title}", ""]
-            lines += _table(["scan", "why"], [[k, _line(v)] for k, v in reasons.items()])
-    return "\n".join(lines) + "\n"
-
-
-def _line(text: str) -> str:
-    return " ".join(text.split())[:160].replace("|", "\\|")
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
-    def cell(value: Any) -> str:
-        if value is None:
-            return "-"
-        return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-    return [
-        "| " + " | ".join(head) + " |",
-        "|" + "---|" * len(head),
-        *("| " + " | ".join(cell(v) for v in row) + " |" for row in rows),
-    ]
