@@ -411,8 +411,47 @@ def morph(
 ) -> MorphResult:
     """Morph a template head to a scan, fully automatically.
 
-    ``Morpher(template, ...).morph(scan, ...)`` in one call; see there for the parameters.  With
-    many scans, make the :class:`Morpher` once.
+    ``Morpher(template, ...).morph(scan, ...)`` in one call.  With many scans, make the
+    :class:`Morpher` once.
+
+    Parameters
+    ----------
+    template, scan : path, trimesh.Trimesh, (vertices, faces), Mesh or MorphResult
+        Vertices (n, 3) and (s, 3), any unit and pose each.  The scan may be a
+        :class:`PreparedScan`.
+    landmarks : Landmarks, (template ids, positions[, confidence]) or path, optional
+        Known pairs.  They pull throughout, and four or more give the start.
+    schedule : Schedule, optional
+        Stages from stiff to soft; :meth:`Schedule.progressive` if not given, with regions
+        :meth:`Schedule.regional`.
+    data_weights, stiffness : (n,) float, optional
+        Trust in each vertex's match, and factor on the bending stiffness there; 1 by default.
+    mask, scan_mask : (n,) and (s,) bool, optional
+        Vertices of the template that follow but never match; of the scan that count for nothing.
+    labels, scan_labels : (n,) and (s,) int, optional
+        Regions of the vertices of both: equal ones match, -1 matches anything.
+    regions : Regions or mapping of str to (k,) int, optional
+        Named vertex subsets of the template, which matches keep to.
+    start : Similarity, (4, 4) matrix, "global" or "landmarks", optional
+        Where to begin; all poses are searched if it is not given and there are no landmarks.
+    rigid : bool
+        Keep the scale.
+    callback : callable, optional
+        Called with an :class:`Iteration` after each one; ends the run if it returns True.
+    threads : int, optional
+        All processors this process may use if not given.
+    backend : {"numba", "cholmod", "scipy"}, optional
+        Of the solver; "numba" if not given.
+
+    Returns
+    -------
+    MorphResult
+        ``vertices`` (n, 3) float64 in the frame and unit of the scan, and how far to trust them.
+
+    Raises
+    ------
+    MeshError, MeshFileError, LandmarkError, InputError, OverlapError, SolverError
+        All of them :class:`LicpError`; see :class:`Morpher` and :meth:`Morpher.morph`.
 
     Examples
     --------

@@ -105,10 +105,19 @@ class SurfaceDistances:
 
 @dataclass(frozen=True)
 class Quality(SurfaceDistances):
-    """Everything :func:`assess` measures; see there for the definitions.
+    """How well a fit meets the scan, and what became of the template's faces.
+
+    Lengths are in the unit of the scan; formulas are in :func:`assess` and in the functions named
+    below.
 
     Attributes
     ----------
+    template_to_scan, scan_to_template : Distances or None
+        Median, 95 % and maximum of the distances where the two overlap
+        (:func:`surface_distances`); None where they do not.  Vertices that were told not to match
+        are left out.
+    template_seen, scan_explained : float
+        Part of the template's area that lies within 1 % of its size of the scan, and the reverse.
     flipped_faces : int
         Faces that are turned over against their neighbourhood.
     self_intersections, rest_self_intersections : int
@@ -116,6 +125,8 @@ class Quality(SurfaceDistances):
     scale : float
         Global scale from the rest shape to the fit.
     edge_distortion, area_distortion : Distortion
+        Of edge lengths and face areas, beyond that scale (:func:`edge_distortion`,
+        :func:`area_distortion`).
     """
 
     flipped_faces: int
