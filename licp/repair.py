@@ -43,7 +43,7 @@ _INDEPENDENT = 0.2
 # Parts with less than this share of the area of the largest are debris (12 cm2 beside a head; an
 # ear has 25).
 _DEBRIS = 0.01
-# So are parts of fewer faces, however large these are.
+# So are parts of fewer faces, however large these are, beside one of a hundred times as many.
 _SCRAP = 4
 # A face counts for at most so many times the area of the median face where parts are compared, and
 # where the size of a scan is told: one that is larger is no part of a surface.
@@ -226,8 +226,8 @@ def clean_scan(vertices: ArrayLike, faces: ArrayLike) -> CleanMesh:
     *Spikes* are vertices that stick out of the surface around them (a ring three to four edges
     away) and drag their edges with them: height times mean edge length, both in units of the
     median edge of that ring, above 3.5; with them go vertices up to two edges away that score
-    above 1.2. *Debris* are parts of fewer than four faces or with less than 1 % of the area of the
-    largest part, which always stays.
+    above 1.2. *Debris* are parts with less than 1 % of the area of the largest part, which always
+    stays, or of fewer than four faces beside one of more than 400.
 
     Parameters
     ----------
@@ -438,8 +438,10 @@ def _inside_out(V: Floats, F: Ints, A: Floats, labels: Ints, border: Ints) -> tu
 
 def _debris(part: Ints, A: Floats) -> Bools:
     """Which components (c,) are debris, from the part and area of each face."""
-    area = np.bincount(part, A)
-    small: Bools = (area < _DEBRIS * area.max(initial=0.0)) | (np.bincount(part) < _SCRAP)
+    area, count = np.bincount(part, A), np.bincount(part)
+    # Where all parts are of so few faces, they are the scan: triangles that share no vertices.
+    few = min(_SCRAP, _DEBRIS * count.max(initial=0))
+    small: Bools = (area < _DEBRIS * area.max(initial=0.0)) | (count < few)
     if len(small):
         small[np.argmax(area)] = False
     return small

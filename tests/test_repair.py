@@ -448,3 +448,11 @@ def test_scans_have_no_stretched_faces_nor_has_a_net_of_long_ones() -> None:
     # Fans around poles, with triangles a hundred times as long as wide.
     ball = trimesh.creation.uv_sphere(count=[6, 300])
     assert clean_scan(ball.vertices, ball.faces).report.stretched_faces == 0
+
+
+def test_triangles_that_share_no_vertices_are_no_debris() -> None:
+    V, F = ball(4)
+    soup = V[F].reshape(-1, 3) + np.random.default_rng(0).normal(0, 1e-4, (3 * len(F), 3))
+    found = clean_scan(soup, np.arange(3 * len(F)).reshape(-1, 3))
+    assert len(found.faces) > 0.9 * len(F)
+    assert found.report.debris_components < 0.1 * len(F)
