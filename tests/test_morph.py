@@ -914,3 +914,10 @@ def test_copies_of_a_vertex_are_masked_together() -> None:
         ):
             fit = one.morph(ball, start=np.eye(4))
             assert np.array_equal(fit.state == State.MASKED, firsts | seconds)
+
+
+def test_a_scan_in_pieces_says_so() -> None:
+    V, F = scan_arrays()
+    apart = V[F].reshape(-1, 3) + np.random.default_rng(0).normal(0, 0.1, (3 * len(F), 3))
+    with pytest.raises(OverlapError, match="share no vertices all is border: merge vertices"):
+        short_morpher().morph((apart, np.arange(3 * len(F)).reshape(-1, 3)), start=pose())
