@@ -13,6 +13,7 @@ from licp.coarsening import thinned
 from licp.errors import InputError
 from licp.fairing import faired
 from licp.io import as_mesh
+from licp.pinholes import without_pinholes
 from licp.repair import RepairReport, clean_scan
 from licp.similarity import Similarity
 from licp.surface import Surface
@@ -28,6 +29,10 @@ _SPACING = 0.0065
 # They are thinned by their own size, before the pose is known, and again where that was too much
 # for the template: a head on a bust.
 _TOO_SPARSE = 1.3
+# Longest border around a hole that is none, 12 mm of 400: 4 mm across.  Of dense scans in which 5,
+# 10 and 20 % of the faces are missing, ICT heads are 1.68, 1.71 and 1.72 mm off instead of 2.99,
+# 4.48 and 20.7; with 16 mm the same, with 32 mm scans that lack single vertices get worse.
+_PINHOLE = 0.03
 
 
 class PreparedScan:
@@ -84,8 +89,12 @@ class PreparedScan:
         self._clean = clean
         self.source: Ints = clean.source
         self.report: RepairReport = clean.report
-        self.full = Surface(clean.vertices, clean.faces)
-        _ = self.full.border  # found once for both
+        self.full = full = Surface(clean.vertices, clean.faces)
+        # Before anything looks at borders.
+        full.edges = without_pinholes(
+            full.vertices, full.faces, full.normals, full.edges, _PINHOLE * full.size
+        )
+        _ = full.border  # found once for both
         self.fair = faired(self.full)
         # Distances are measured to the scan as it is; which way it faces, noise cannot tell.
         self.full.normals = self.fair.normals
