@@ -60,7 +60,7 @@ def without_pinholes(
         return edges
     begin, end = F[face, side], F[face, (side + 1) % 3]
     order = np.argsort(begin, kind="stable")
-    start = np.searchsorted(begin[order], np.arange(len(V) + 1))
+    start = np.append(0, np.cumsum(np.bincount(begin, minlength=len(V))))
     small = _small(V, N, begin, end, start, order, longest)
     closed = counts.copy()
     closed[sides[face[small], side[small]]] = 2
