@@ -109,6 +109,20 @@ def _spikes(head: Head, count: float, rng: Generator, plan: "Plan") -> Head:
     return replace(head, scan_vertices=raised)
 
 
+def _pinholes(head: Head, percent: float, rng: Generator, plan: "Plan") -> Head:
+    """Leave single faces out."""
+    there = rng.random(len(head.scan_faces)) >= percent / 100
+    return replace(head, scan_faces=head.scan_faces[there])
+
+
+def _far_off(head: Head, count: float, rng: Generator, plan: "Plan") -> Head:
+    """Put single vertices where a scanner has its origin, 2 m away."""
+    vertices = head.scan_vertices.copy()
+    origin = vertices.mean(axis=0) + [0.0, 0.0, 2000.0]
+    vertices[rng.permutation(len(vertices))[: int(count)]] = origin
+    return replace(head, scan_vertices=vertices)
+
+
 def _ears(head: Head, count: float, rng: Generator, plan: "Plan") -> Head:
     """Cut off ears, and 4 mm around them."""
     return cut(head, _from_ears(head, count, plan) > 4.0) if count else head
@@ -176,6 +190,8 @@ FACTORS = (
     Factor("hole", "radius (mm)", (0, 10, 20, 30, 40, 60, 80), _hole, cuts=True),
     Factor("noise", "standard deviation (mm)", (0, 0.1, 0.25, 0.5, 1, 2, 4), _noise),
     Factor("spikes", "number", (0, 5, 20, 50, 100, 200, 400), _spikes),
+    Factor("missing faces", "percent", (0, 5, 10, 20), _pinholes),
+    Factor("points far off", "number", (0, 1, 20, 100), _far_off),
     Factor("missing ears", "number", (0, 1, 2), _ears, cuts=True, made_up=True),
     Factor("covered ears", "number", (0, 1, 2), _covered_ears, cuts=True, made_up=True),
     Factor("open mouth", "jaw, 0: as it is", (0, 0.3, 0.6, 0.8, 1), _mouth, made_up=True),
