@@ -118,7 +118,7 @@ def _pinholes(head: Head, percent: float, rng: Generator, plan: "Plan") -> Head:
 def _far_off(head: Head, count: float, rng: Generator, plan: "Plan") -> Head:
     """Put single vertices where a scanner has its origin, 2 m away."""
     vertices = head.scan_vertices.copy()
-    origin = vertices.mean(axis=0) + [0.0, 0.0, 2000.0]
+    origin = vertices.mean(axis=0) + np.array([0.0, 0.0, 2000.0])
     vertices[rng.permutation(len(vertices))[: int(count)]] = origin
     return replace(head, scan_vertices=vertices)
 
