@@ -15,6 +15,9 @@ __all__ = ["flags_of"]
 
 # Half of a head: what is filled in outweighs what is seen.
 _SEEN = 0.5
+# Right fits match 0.87 and more of what is seen, heads of an MRI 0.56; scans in many pieces, which
+# are borders nearly everywhere, 0.3.
+_MATCHED = 0.5
 # Right fits explain 0.77 and more; what lacks is neck and shoulders beyond the template's.
 _EXPLAINED = 0.6
 # 95 % of the overlap, 2 mm of 400; right fits have 0.0002 (to the scan) and 0.002 (to the fit).
@@ -25,7 +28,7 @@ _SHRUNK, _STRETCHED = -0.25, 0.18
 _FLIPPED, _CROSSING = 0.001, 0.03
 
 
-def flags_of(quality: Quality, fit: Mesh, converged: bool) -> tuple[str, ...]:
+def flags_of(quality: Quality, fit: Mesh, converged: bool, matched: float) -> tuple[str, ...]:
     """Reasons to doubt a fit, none for a good one.
 
     Parameters
@@ -36,12 +39,15 @@ def flags_of(quality: Quality, fit: Mesh, converged: bool) -> tuple[str, ...]:
         The morphed template.
     converged : bool
         See :class:`licp.MorphResult`.
+    matched : float
+        Part of the vertices that may match which did.
 
     Notes
     -----
     ======================  =====================================================================
     not converged           the schedule was not completed, or what is matched still moved
     little seen             the scan shows less than 50 % of the template
+    few matches             less than half of what the scan shows was matched
     scan not explained      less than 60 % of the scan is within reach of the fit
     far from scan           5 % of the overlap are farther apart than 0.5 % of the size
     distorted               5 % of the edges are shorter by 22 %, or longer by 20 %, than a
@@ -59,6 +65,7 @@ def flags_of(quality: Quality, fit: Mesh, converged: bool) -> tuple[str, ...]:
     found = {
         "not converged": not converged,
         "little seen": quality.template_seen < _SEEN,
+        "few matches": matched < _MATCHED * quality.template_seen,
         "scan not explained": quality.scan_explained < _EXPLAINED,
         "far from scan": any(d is None or d.p95 > _FAR * size for d in distances),
         "distorted": edge.p05 < _SHRUNK or edge.p95 > _STRETCHED,

@@ -141,7 +141,9 @@ class MorphResult(ReadOnlyArrays):
     @cached_property
     def flags(self) -> tuple[str, ...]:
         """Reasons to doubt the fit, none for a good one: see :func:`licp.flags.flags_of`."""
-        return flags_of(self.quality, self.mesh, self.converged)
+        may = (self.state != State.MASKED) & (self.state != State.COMPONENT)
+        matched = float(self.seen[may].mean()) if may.any() else 0.0
+        return flags_of(self.quality, self.mesh, self.converged, matched)
 
     @property
     def seen(self) -> NDArray[np.bool_]:

@@ -198,16 +198,18 @@ def flagged(**changed: float) -> set[str]:
         area_distortion=even,
     )
     converged = bool(changed.pop("converged", True))
+    matched = changed.pop("matched", 0.8)
     assert not changed
     box = trimesh.creation.box(extents=[100.0] * 3).subdivide_loop(4)
     square = box.vertices * 100 / np.sqrt(box.area)  # of size 100
-    return set(flags_of(good, Mesh(square, box.faces), converged))
+    return set(flags_of(good, Mesh(square, box.faces), converged, matched))
 
 
 @pytest.mark.parametrize(
     ("name", "below", "above", "flag"),
     [
         ("seen", 0.51, 0.49, "little seen"),
+        ("matched", 0.46, 0.44, "few matches"),
         ("explained", 0.61, 0.59, "scan not explained"),
         ("forth", 0.49, 0.51, "far from scan"),
         ("back", 0.49, 0.51, "far from scan"),
