@@ -19,7 +19,8 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from licp.errors import InputError, MeshError
-from licp.geometry import as_faces, as_points, border_vertices, face_edges
+from licp.geometry import as_faces, as_points, border_vertices, checked_mesh, face_edges
+from licp.readonly import read_only_view
 from licp.similarity import Similarity
 
 __all__ = [
@@ -28,7 +29,6 @@ __all__ = [
     "closest_on_incident",
     "closest_on_triangle",
     "leaning_feet",
-    "read_only_view",
     "tree_of",
 ]
 
@@ -458,13 +458,9 @@ class TriangleTree:
     """
 
     def __init__(self, vertices: ArrayLike, faces: ArrayLike) -> None:
-        V = as_points(vertices)
-        F = as_faces(faces, len(V))
+        V, F = checked_mesh(vertices, faces)
         if not len(F):
             raise MeshError("a mesh without faces has no surface to search")
-        if not np.isfinite(V).all():
-            bad = np.flatnonzero(~np.isfinite(V).all(1))
-            raise MeshError(f"{len(bad)} vertices are not finite (first: vertex {bad[0]})")
         self.depth = max((len(F) - 1) // _LEAF, 0).bit_length()
         self.boxes: Floats
         self.order: Ints
@@ -746,10 +742,3 @@ def _queries(points: ArrayLike) -> Floats:
         bad = np.flatnonzero(~np.isfinite(P).all(1))
         raise InputError(f"{len(bad)} points are not finite (first: point {bad[0]})")
     return P
-
-
-def read_only_view(array: NDArray[Any]) -> NDArray[Any]:
-    # Kernels are compiled once for each kind of array; a caller's array may be read-only or not.
-    view = array.view()
-    view.flags.writeable = False
-    return view

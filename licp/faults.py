@@ -7,11 +7,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from licp.closest import read_only_view
 from licp.errors import MeshError
-from licp.geometry import as_faces, as_points, face_normals_areas
+from licp.geometry import checked_mesh, face_normals_areas
+from licp.readonly import read_only_view
 
-__all__ = ["Faults", "checked_shape", "checked_shapes", "flipped_faces"]
+__all__ = ["Faults", "checked_shapes", "flipped_faces"]
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -154,19 +154,11 @@ def _in_plane(V: Any, F: Any, N: Any, f: int) -> Any:
     return x, y, p, q
 
 
-def checked_shape(vertices: ArrayLike, faces: ArrayLike) -> tuple[Floats, NDArray[np.int64]]:
-    V = as_points(vertices)
-    if not np.isfinite(V).all():
-        bad = np.flatnonzero(~np.isfinite(V).all(1))
-        raise MeshError(f"{len(bad)} vertices are not finite (first: vertex {bad[0]})")
-    return V, as_faces(faces, len(V))
-
-
 def checked_shapes(
     rest_vertices: ArrayLike, vertices: ArrayLike, faces: ArrayLike
 ) -> tuple[Floats, Floats, NDArray[np.int64]]:
-    V0, F = checked_shape(rest_vertices, faces)
-    V1, _ = checked_shape(vertices, faces)
+    V0, F = checked_mesh(rest_vertices, faces)
+    V1, _ = checked_mesh(vertices, faces)
     if V0.shape != V1.shape:
         raise MeshError(
             f"rest_vertices and vertices are of different meshes: {len(V0)} and {len(V1)} vertices"

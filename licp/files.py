@@ -36,7 +36,7 @@ def as_path(path: Any, refusal: type[LicpError]) -> Path:
 def read_text(path: Path, refusal: type[LicpError]) -> str:
     """A small text file in whichever of the two likely encodings, or a refusal of it."""
     try:
-        data = as_path(path, refusal).read_bytes()
+        data = path.read_bytes()
     except (OSError, ValueError) as error:  # no such name can be: it holds the character 0
         why = getattr(error, "strerror", None) or error
         raise refusal(f"{path}: cannot be read: {why}") from error

@@ -19,6 +19,8 @@ __all__ = [
     "as_faces",
     "as_points",
     "border_vertices",
+    "bucket",
+    "checked_mesh",
     "components",
     "edges",
     "even_directions",
@@ -211,8 +213,8 @@ def even_directions(count: int, lowest: float = -1.0) -> Floats:
 
     Examples
     --------
-    >>> np.abs(even_directions(100).mean(0)).max() < 0.01
-    np.True_
+    >>> bool(np.abs(even_directions(100).mean(0)).max() < 0.01)
+    True
     """
     k = np.arange(count) + 0.5
     z = 1.0 - (1.0 - lowest) * k / count
@@ -298,7 +300,7 @@ def vertex_faces(faces: ArrayLike, n: int) -> tuple[Ints, Ints]:
     >>> i[p[1]:p[2]].tolist()
     [0, 1]
     """
-    p, i = _bucket(as_faces(faces, n).ravel(), n)
+    p, i = bucket(as_faces(faces, n).ravel(), n)
     return p, i // 3
 
 
@@ -331,7 +333,7 @@ def vertex_fans(faces: ArrayLike, n: int) -> tuple[NDArray[np.uint64], NDArray[n
     [[0, 2, 0], [1, 3, 2]]
     """
     F = as_faces(faces, n)
-    p, i = _bucket(F.ravel(), n)
+    p, i = bucket(F.ravel(), n)
     face, corner = np.divmod(i, 3)
     others = F[face, (corner + 1) % 3], F[face, (corner + 2) % 3]
     return unsigned(p, np.stack([face, *others], 1))
@@ -359,7 +361,7 @@ def neighbours_by_edges(e: Ints, n: int) -> tuple[Ints, Ints]:
     # With the (higher, lower) pairs first, a stable bucket sort leaves every row ascending.
     start = np.concatenate([e[:, 1], e[:, 0]])
     end = np.concatenate([e[:, 0], e[:, 1]])
-    p, order = _bucket(start, n)
+    p, order = bucket(start, n)
     return p, end[order]
 
 
@@ -368,6 +370,15 @@ def as_points(vertices: ArrayLike) -> Floats:
     if V.ndim != 2 or V.shape[1] != 3:
         raise MeshError(f"vertices must have shape (n, 3), not {V.shape}")
     return V
+
+
+def checked_mesh(vertices: ArrayLike, faces: ArrayLike) -> tuple[Floats, Ints]:
+    """Vertices, which must be finite, and faces of them."""
+    V = as_points(vertices)
+    if not np.isfinite(V).all():
+        bad = np.flatnonzero(~np.isfinite(V).all(1))
+        raise MeshError(f"{len(bad)} vertices are not finite (first: vertex {bad[0]})")
+    return V, as_faces(faces, len(V))
 
 
 def as_faces(faces: ArrayLike, n: int | None = None) -> Ints:
@@ -439,7 +450,7 @@ def _vertex_normals(V: Any, F: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _bucket(keys: Any, n: int) -> Any:
+def bucket(keys: Any, n: int) -> Any:
     """Stable counting sort of keys in [0, n): row starts (n + 1,) and the order (len(keys),)."""
     start = np.zeros(n + 1, np.int64)
     for i in range(keys.size):

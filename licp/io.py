@@ -14,7 +14,7 @@ from licp.mesh import Mesh, as_png
 from licp.obj import decode_obj, encode_obj
 from licp.ply import decode_ply, encode_ply
 
-__all__ = ["as_mesh", "check_output", "load_mesh", "save_mesh"]
+__all__ = ["ENDINGS", "as_mesh", "check_output", "load_mesh", "save_mesh"]
 
 # What may hold several files, of which trimesh reads one in its own order of vertices.
 _PACKED = (".7z", ".bz2", ".gz", ".tar", ".tgz", ".xz", ".zip", ".zst")
@@ -230,3 +230,5 @@ _ENCODERS: dict[str, Callable[[Mesh, Path], dict[Path, bytes]]] = {
     ".ply": lambda mesh, path: {path: encode_ply(mesh)},
     ".glb": _encode_glb,
 }
+# What meshes are written as.
+ENDINGS = tuple(_ENCODERS)

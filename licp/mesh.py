@@ -309,6 +309,11 @@ def _names(values: Any, name: str) -> tuple[str, ...]:
     return names
 
 
+def _refuse_masked(values: Any, name: str, what: str) -> None:
+    if np.ma.is_masked(values):
+        raise MeshError(f"{name}: {what} are a masked array with values missing; leave them out")
+
+
 def _numbers(values: Any, name: str, what: str, columns: tuple[int, ...]) -> Floats:
     """Own float64 copy of shape (any, one of ``columns``)."""
     a: NDArray[Any] | None
@@ -317,8 +322,7 @@ def _numbers(values: Any, name: str, what: str, columns: tuple[int, ...]) -> Flo
         a = a.astype(np.float64) if a.dtype.kind in "fiubO" else None
     except (TypeError, ValueError, OverflowError):
         a = None
-    if np.ma.is_masked(values):
-        raise MeshError(f"{name}: {what} are a masked array with values missing; leave them out")
+    _refuse_masked(values, name, what)
     if a is None:
         raise MeshError(f"{name}: {what} must be an array of real numbers")
     if a.ndim != 2 or a.shape[1] not in columns:
@@ -346,8 +350,7 @@ def _rows(values: Any, n: int, name: str, what: str, of: str, holes: bool = Fals
 
     With ``holes``, -1 is allowed everywhere.
     """
-    if np.ma.is_masked(values):
-        raise MeshError(f"{name}: {what} are a masked array with values missing; leave them out")
+    _refuse_masked(values, name, what)
     try:
         given = np.array(values)
         if given.size == 0 and given.ndim < 2:

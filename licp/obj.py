@@ -197,15 +197,8 @@ def _companions(mesh: Mesh, path: Path) -> tuple[dict[Path, bytes], str | None, 
     files: dict[Path, bytes] = {}
 
     def place(image: str, data: bytes) -> str:
-        """Have an image in the output folder; its name there, the first that no other one has."""
-
-        def fits(target: Path) -> bool:
-            if target in files:
-                return files[target] == data
-            return not target.exists() or (target.is_file() and target.read_bytes() == data)
-
-        names = _image_names(image, path.stem)
-        target = next(filter(fits, map(folder.joinpath, names)))
+        """Have an image in the output folder; its name there."""
+        target = _free(folder, _image_names(image, path.stem), data, files)
         if not target.exists():
             files[target] = data
         return target.name
@@ -236,23 +229,23 @@ def _companions(mesh: Mesh, path: Path) -> tuple[dict[Path, bytes], str | None, 
     else:
         return files, None, materials
     data = text.encode("utf-8", "surrogateescape")
-    name = _library_name(path, data)
-    files[folder / name] = data
-    return files, name, materials or ("material_0",)
+    target = folder / f"{path.stem}.mtl"
+    if not (path.is_file() and target.name in _libraries(path)):  # those of what is replaced
+        others = (f"{path.stem}_{number}.mtl" for number in itertools.count(2))
+        target = _free(folder, itertools.chain([target.name], others), data, files)
+    files[target] = data
+    return files, target.name, materials or ("material_0",)
 
 
-def _library_name(path: Path, data: bytes) -> str:
-    """What the materials of an OBJ may be called beside it: never what belongs to another one."""
-    usual = f"{path.stem}.mtl"
-    if path.is_file() and usual in _libraries(path):
-        return usual
+def _free(folder: Path, names: Iterator[str], data: bytes, files: dict[Path, bytes]) -> Path:
+    """The first of some places in a folder where there is, or is to be, nothing else than this."""
 
-    def fits(name: str) -> bool:
-        target = path.parent / name
+    def fits(target: Path) -> bool:
+        if target in files:
+            return files[target] == data
         return not target.exists() or (target.is_file() and target.read_bytes() == data)
 
-    others = (f"{path.stem}_{number}.mtl" for number in itertools.count(2))
-    return next(filter(fits, itertools.chain([usual], others)))
+    return next(filter(fits, map(folder.joinpath, names)))
 
 
 def _libraries(path: Path) -> list[str]:

@@ -11,6 +11,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from licp.geometry import bucket
+
 __all__ = ["without_pinholes"]
 
 Floats = NDArray[np.float64]
@@ -59,8 +61,7 @@ def without_pinholes(
     if not len(face):
         return edges
     begin, end = F[face, side], F[face, (side + 1) % 3]
-    order = np.argsort(begin, kind="stable")
-    start = np.append(0, np.cumsum(np.bincount(begin, minlength=len(V))))
+    start, order = bucket(begin, len(V))
     small = _small(V, N, begin, end, start, order, longest)
     closed = counts.copy()
     closed[sides[face[small], side[small]]] = 2

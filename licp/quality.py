@@ -15,9 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from licp.closest import TriangleTree, tree_of
 from licp.errors import InputError, MeshError
-from licp.faults import Faults, checked_shape, checked_shapes, flipped_faces
+from licp.faults import Faults, checked_shapes, flipped_faces
 from licp.geometry import (
     all_of,
+    checked_mesh,
     edges,
     face_normals_areas,
 )
@@ -186,7 +187,7 @@ def assess(
     (0, 0, 1.0)
     """
     V0, V1, F = checked_shapes(rest_vertices, vertices, faces)
-    scan = Surface(*checked_shape(scan_vertices, scan_faces))
+    scan = Surface(*checked_mesh(scan_vertices, scan_faces))
     faults = Faults(
         len(self_intersections(V0, F)),
         len(self_intersections(V1, F)),
@@ -287,8 +288,8 @@ def surface_distances(
     """
     if samples < 1 or not reach > 0:
         raise InputError(f"samples and reach must be positive, not {samples} and {reach}")
-    fit = searched(*checked_shape(vertices, faces), tree)
-    scan = searched(*checked_shape(scan_vertices, scan_faces), scan_tree)
+    fit = searched(*checked_mesh(vertices, faces), tree)
+    scan = searched(*checked_mesh(scan_vertices, scan_faces), scan_tree)
     forward, backward = distances_to_scan(fit, scan, reach), _backward(fit, scan, samples, reach)
     return SurfaceDistances(forward[0], backward[0], forward[1], backward[1])
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ReadOnlyArrays", "frozen"]
+__all__ = ["ReadOnlyArrays", "frozen", "read_only_view"]
 
 
 def frozen(array: NDArray[Any]) -> NDArray[Any]:
@@ -14,6 +14,14 @@ def frozen(array: NDArray[Any]) -> NDArray[Any]:
     array = np.ascontiguousarray(array)
     array.flags.writeable = False
     return array
+
+
+def read_only_view(array: NDArray[Any]) -> NDArray[Any]:
+    """The same array for a kernel, as one that can be read only."""
+    # Kernels are compiled once for each kind of array; a caller's array may be read-only or not.
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 class ReadOnlyArrays:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from licp.checks import whole_number
 from licp.errors import InputError
 from licp.files import as_path, named, read_json, write_file
 from licp.io import as_mesh
@@ -52,9 +53,7 @@ class Regions(ReadOnlyArrays, Mapping[str, Ints]):
     def __init__(self, subsets: Mapping[str, Any], count: int) -> None:
         if not isinstance(subsets, Mapping) or not subsets:
             raise InputError("regions are {name: [vertices], ...}, at least one of them")
-        if isinstance(count, bool) or not isinstance(count, (int, np.integer)):
-            raise InputError(f"count is how many vertices the template has, not {count!r}")
-        self.count = int(count)
+        self.count = whole_number(count, "count", 0)
         if isinstance(subsets, Regions) and subsets.count != count:
             raise InputError(
                 f"these regions are of a template of {subsets.count} vertices, not of {count}"

@@ -268,14 +268,16 @@ def clean_scan(vertices: ArrayLike, faces: ArrayLike) -> CleanMesh:
 class _Sound:
     """A mesh whose faces are sound, before its vertices are numbered anew.
 
-    Normals and areas of the faces; edges, as :func:`licp.geometry.face_edges` returns them; for
-    each vertex the one that it was merged into, whether a face uses it, and its component.
+    Normals and areas of the faces, and the median area; edges, as
+    :func:`licp.geometry.face_edges` returns them; for each vertex the one that it was merged into,
+    whether a face uses it, and its component.
     """
 
     V: Floats
     F: Ints
     N: Floats
     A: Floats
+    usual: float
     E: Ints
     counts: Ints
     sides: Ints
@@ -315,7 +317,8 @@ def _sound(vertices: ArrayLike, faces: ArrayLike, what: str, same: float) -> _So
     flip = _against_neighbours(F, sides, counts, A)
     F, N = _turn(flip, F, N)
     labels = components(F, n)
-    turned, inverted = _inside_out(V, F, _within_reason(A), labels, E[counts == 1])
+    usual = float(np.median(A))
+    turned, inverted = _inside_out(V, F, np.minimum(A, _HUGE * usual), labels, E[counts == 1])
     if turned.any():
         F, N = _turn(turned[labels[F[:, 0]]], F, N)
     report = RepairReport(
@@ -328,15 +331,15 @@ def _sound(vertices: ArrayLike, faces: ArrayLike, what: str, same: float) -> _So
         turned_components=int(turned.sum()),
         components=len(turned),
     )
-    return _Sound(V, F, N, A, E, counts, sides, root, used, labels, report)
+    return _Sound(V, F, N, A, usual, E, counts, sides, root, used, labels, report)
 
 
 def _without_flaws(mesh: _Sound) -> CleanMesh:
     """Without plane cuts, stretched faces, spikes and debris."""
     V, F, N, A, E, sides = mesh.V, mesh.F, mesh.N, mesh.A, mesh.E, mesh.sides
     counts, labels, n = mesh.counts, mesh.labels, len(V)
-    size = float(np.sqrt(np.minimum(A, _ABSURD * np.median(A)).sum()))
-    share = _within_reason(A)
+    size = float(np.sqrt(np.minimum(A, _ABSURD * mesh.usual).sum()))
+    share = np.minimum(A, _HUGE * mesh.usual)
     cut = _cuts(N, A, sides, counts)
     torn = stretched_faces(V, E, sides, size) & ~cut
     if torn.any():
@@ -387,11 +390,6 @@ def _finished(
     return CleanMesh(V[source], new[F], new[root], source, report)
 
 
-def _within_reason(A: Floats) -> Floats:
-    """Areas of faces by which parts are compared."""
-    return np.minimum(A, _HUGE * np.median(A))
-
-
 def _take(keep: Bools, F: Ints, N: Floats, A: Floats) -> tuple[Ints, Floats, Floats]:
     return (F, N, A) if keep.all() else (F[keep], N[keep], A[keep])
 
@@ -438,7 +436,7 @@ def _inside_out(V: Floats, F: Ints, A: Floats, labels: Ints, border: Ints) -> tu
     """Which components to turn, (c,), and whether the largest is among them."""
     c = labels.max() + 1
     area = np.bincount(labels[F[:, 0]], A)
-    flux, reach = _flux(V, F, labels, c)[1:]
+    flux, reach = _flux(V, F, labels, c)
     closed = np.ones(c, bool)
     closed[labels[border.ravel()]] = False
     turned = flux < np.where(closed, -1e-9, _INWARD) * reach
@@ -510,7 +508,7 @@ def _even_regions(N: Any, sides: Any, counts: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def _flux(V: Any, F: Any, labels: Any, c: int) -> Any:
-    """Area, flux and flux at most (were all normals parallel to it) of the centred position."""
+    """Flux of the centred position, and flux at most (were all normals parallel to it)."""
     area = np.zeros(c)
     flux = np.zeros(c)
     reach = np.zeros(c)
@@ -540,7 +538,7 @@ def _flux(V: Any, F: Any, labels: Any, c: int) -> Any:
                     flux[part] += normal[d] * centre[d]
                     arm += centre[d] ** 2
                 reach[part] += weight * np.sqrt(arm)
-    return area, flux, reach
+    return flux, reach
 
 
 @njit(cache=True, nogil=True)

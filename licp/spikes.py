@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from licp.geometry import any_of, neighbours_by_edges, sort_pairs, vertex_normals
+from licp.geometry import any_of, bucket, neighbours_by_edges, sort_pairs, vertex_normals
 
 __all__ = ["find_spikes", "stretched_faces"]
 
@@ -73,9 +73,9 @@ def stretched_faces(V: Floats, E: Ints, sides: Ints, size: float) -> Bools:
     long = np.flatnonzero(length > _LONG * size)
     if not len(long):
         return np.zeros(len(sides), bool)
-    start, edge = _edges_at(E, len(V))
+    start, end = bucket(E.ravel(), len(V))
     stretched = np.zeros(len(E), bool)
-    stretched[long] = _outgrown(E, length, start, edge, long)
+    stretched[long] = _outgrown(E, length, start, end // 2, long)
     flags = any_of(stretched[sides])
     if np.count_nonzero(flags) > _STRETCHED_SHARE * len(flags):
         flags[:] = False
@@ -91,13 +91,6 @@ def _lengths(V: Any, E: Any) -> Any:
             total += (V[E[i, 0], d] - V[E[i, 1], d]) ** 2
         length[i] = np.sqrt(total)
     return length
-
-
-def _edges_at(E: Ints, n: int) -> tuple[Ints, Ints]:
-    """Edges of each vertex as compressed rows."""
-    ends = E.ravel()
-    order = np.argsort(ends, kind="stable")
-    return np.append(0, np.cumsum(np.bincount(ends, minlength=n))), order // 2
 
 
 @njit(cache=True, nogil=True)
@@ -130,7 +123,7 @@ def find_spikes(V: Floats, F: Ints, N: Floats, E: Ints, size: float) -> Bools:
         Of the scan, the root of its area.
     """
     normals = vertex_normals(V, F)
-    mean = _mean_edges(V, E)
+    mean = _mean_edges(_lengths(V, E), E, len(V))
     start, neighbour = neighbours_by_edges(E, len(V))
     suspect = _crooked(F, N, normals)
     _keep_raised(suspect, V, normals, mean, start, neighbour)
@@ -140,17 +133,14 @@ def find_spikes(V: Floats, F: Ints, N: Floats, E: Ints, size: float) -> Bools:
 
 
 @njit(cache=True, nogil=True)
-def _mean_edges(V: Any, E: Any) -> Any:
+def _mean_edges(lengths: Any, E: Any, n: int) -> Any:
     """Mean length of the edges at each vertex, 0 if there are none."""
-    mean = np.zeros(V.shape[0])
-    count = np.zeros(V.shape[0])
+    mean = np.zeros(n)
+    count = np.zeros(n)
     for i in range(E.shape[0]):
         a, b = E[i, 0], E[i, 1]
-        length = np.sqrt(
-            (V[a, 0] - V[b, 0]) ** 2 + (V[a, 1] - V[b, 1]) ** 2 + (V[a, 2] - V[b, 2]) ** 2
-        )
-        mean[a] += length
-        mean[b] += length
+        mean[a] += lengths[i]
+        mean[b] += lengths[i]
         count[a] += 1.0
         count[b] += 1.0
     for v in range(mean.size):

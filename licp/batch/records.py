@@ -24,13 +24,12 @@ from licp.batch.sources import recognised
 from licp.errors import OutputError
 from licp.files import check_place, checksum, csv_table, write_file
 from licp.headspace import Metadata
+from licp.io import ENDINGS
 from licp.result import MorphResult
 
 __all__ = ["Records", "Row", "manifest", "write_fit"]
 
 Row = dict[str, Any]
-
-_ENDINGS = (".ply", ".obj", ".glb")
 
 # What Headspace says of its scans that a fit may suffer from.
 _FLAGS = ("chin_hole", "cranial_hole", "cap_artefact", "hair_bulge")
@@ -222,7 +221,7 @@ def write_fit(
     ``notes`` (a list of str).
     """
     result.save(mesh)
-    for ending in _ENDINGS:
+    for ending in ENDINGS:
         if mesh.suffix != ending:  # of a start with another format, and so of another fit
             mesh.with_suffix(ending).unlink(missing_ok=True)
     content = {

@@ -101,13 +101,14 @@ def morph(
         result = morpher.morph(
             target, landmarks=marks, start=start, rigid=rigid, threads=threads, callback=callback
         )
+    said = {"unit": unit} if unit else {}
     # The mesh last: what is written beside it takes names that are free.
     if report is not None:
         about = {"template": str(template), "scan": str(scan), "output": str(output)}
         write_report(report, result, about, vertex_data)
     if picture is not None:
-        draw(result, target, picture, unit or "unit of the scan")
+        draw(result, target, picture, **said)
     result.save(output)
     if not quiet:
-        click.echo(f"{output}: {summary(result, unit or 'in the unit of the scan')}")
+        click.echo(f"{output}: {summary(result, **said)}")
     end(result)

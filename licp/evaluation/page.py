@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from licp.evaluation.folder import PARTS, WAYS
 from licp.evaluation.summary import Summary, model_lacks
 
 __all__ = ["page"]
@@ -28,9 +29,7 @@ def page(summary: Summary) -> str:
     lines += ["", "## Distances", "", "Medians over scans, where template and scan overlap.", ""]
     lines += _table(["", "median", "95 %"], [[n, d["median"], d["p95"]] for n, d in fit])
     if content["regions"]:
-        names = [
-            f"{w}_{p}" for w in ("template_to_scan", "scan_to_template") for p in ("median", "p95")
-        ]
+        names = [f"{way}_{part}" for way in WAYS for part in PARTS]
         lines += ["", "By region of the template:", ""]
         lines += _table(
             ["", "to scan: median", "95 %", "from scan: median", "95 %", "seen"],

@@ -271,7 +271,7 @@ def _regions(measures: Sequence[Measures]) -> dict[str, dict[str, float | None]]
         row: dict[str, float | None] = {}
         for way in WAYS:
             known = [d for d in (getattr(r, way) for r in several) if d is not None]
-            for part in ("median", "p95"):
+            for part in PARTS:
                 values = [getattr(d, part) for d in known]
                 row[f"{way}_{part}"] = float(np.median(values)) if values else None
         row["seen"] = float(np.median([r.seen for r in several]))
