@@ -233,22 +233,19 @@ class StageMatcher:
         face, barycentric, points, facing = self._feet(vertices, normals, near)
         # Beyond the rim of a scan the search in feature space finds something inside that looks
         # alike; the nearest point tells.
-        if scan.fine is None or self.stage.stiffness >= _SETTLED:
-            beyond = walk_nearest(vertices, near, target.vertices, target.neighbours)
-            on_border = target.at_border[beyond]
-            if scan.fine is None:
-                on_border |= target.border.holds(face, barycentric)
-            else:
-                # Thinning leaves slits, so only vertices tell the border.
-                beside_it = target.at_border[target.faces[face]] | (barycentric <= 0)
-                on_border |= all_of(beside_it)
+        if scan.fine is None:
+            on_border = target.border.holds(face, barycentric) | _beyond(vertices, near, target)
+        elif self.stage.stiffness >= _SETTLED:
+            # Thinning leaves slits, so only vertices tell the border.
+            beside_it = target.at_border[target.faces[face]] | (barycentric <= 0)
+            nearest = walk_nearest(vertices, near, target.vertices, target.neighbours)
+            on_border = all_of(beside_it) | target.at_border[nearest]
         else:
             fine, beside = scan.fine
             at = walk_nearest(points, beside[near], fine.vertices, fine.neighbours)
             fine_face, fine_barycentric, points = fine.project(points, at)
             on_border = fine.border.holds(fine_face, fine_barycentric)
-            beyond = walk_nearest(vertices, at, fine.vertices, fine.neighbours)
-            on_border |= fine.at_border[beyond]
+            on_border |= _beyond(vertices, at, fine)
             ignored = _touch(scan.fine_ignored, fine, fine_face, fine_barycentric)
             return points, facing, on_border, ignored
         return points, facing, on_border, _touch(scan.ignored, target, face, barycentric)
@@ -284,6 +281,13 @@ class StageMatcher:
         state[ignored] = State.MASKED
         state[nowhere] = State.REGION
         return Matches(points, facing, state, scan.looks.curvature[near])
+
+
+def _beyond(points: Floats, near: Ints, surface: Surface) -> Bools:
+    """Whether the nearest points of a surface, walked to from its vertices, are its border, (q,)."""
+    at = walk_nearest(points, near, surface.vertices, surface.neighbours)
+    face, barycentric, _ = surface.project(points, at)
+    return surface.border.holds(face, barycentric)
 
 
 def _touch(flags: Bools | None, surface: Surface, face: Ints, barycentric: Floats) -> Bools:

@@ -100,8 +100,7 @@ class PreparedScan:
         self.full.normals = self.fair.normals
         self.sparse, self.kept = thinned(self.fair, _SPACING * self.fair.size)
         _made_ready(self.sparse)
-        if self.kept is not None:
-            _ = self.fair.incidence
+        _ = self.fair.incidence
         self.ignored: Bools | None = None
         self.shown = self.full
         self.seconds = time.perf_counter() - begun
