@@ -284,7 +284,7 @@ class StageMatcher:
 
 
 def _beyond(points: Floats, near: Ints, surface: Surface) -> Bools:
-    """Whether the nearest points of a surface, walked to from its vertices, are its border, (q,)."""
+    """Whether the nearest points of a surface, walked to from vertices, lie on its border, (q,)."""
     at = walk_nearest(points, near, surface.vertices, surface.neighbours)
     face, barycentric, _ = surface.project(points, at)
     return surface.border.holds(face, barycentric)

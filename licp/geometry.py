@@ -466,6 +466,18 @@ def bucket(keys: Any, n: int) -> Any:
 
 
 @njit(cache=True, nogil=True)
+def edge_lengths(V: Any, E: Any) -> Any:
+    """Lengths (k,) of the edges (k, 2) between vertices (n, 3)."""
+    lengths = np.empty(E.shape[0])
+    for i in range(E.shape[0]):
+        total = 0.0
+        for d in range(3):
+            total += (V[E[i, 0], d] - V[E[i, 1], d]) ** 2
+        lengths[i] = np.sqrt(total)
+    return lengths
+
+
+@njit(cache=True, nogil=True)
 def _face_edges(F: Any, n: int) -> Any:
     m = F.shape[0]
     start = np.zeros(n + 1, np.int64)

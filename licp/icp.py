@@ -213,9 +213,7 @@ def _unmatched(matches: Matches, free: Bools) -> OverlapError:
     counts = np.bincount(matches.state[free], minlength=len(State))
     told = [f"{counts[s]} {s}" for s in State if counts[s]]
     told += [f"{np.count_nonzero(~free)} that may not match"] if not free.all() else []
-    advice = "check landmarks, masks, labels, start and winding"
-    if counts[State.BORDER] == counts.sum() > 0:
-        advice = "if the scan's faces share no vertices all is border: merge vertices at one place"
     return OverlapError(
-        f"not one template vertex has a match that passes the gates: {', '.join(told)}; {advice}"
+        f"not one template vertex has a match that passes the gates: {', '.join(told)}; "
+        "check landmarks, masks, labels, start and winding"
     )

@@ -13,12 +13,15 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import KDTree
 
+from licp.cuts import cut_faces
 from licp.errors import MeshError
+from licp.fillings import filling_faces
 from licp.geometry import (
     any_of,
     as_faces,
     as_points,
     components,
+    edge_lengths,
     face_edges,
     face_normals_areas,
     first_equal,
@@ -41,7 +44,9 @@ _SAME = 0.005
 _FOLDED = -0.5
 # An open part is turned if on balance its normals point inwards at least this much; flat parts
 # have no inside.
-_INWARD = -0.1
+_INWARD = 0.1
+# What a flux of rounding may come to, in parts of the area to the power 1.5.
+_ROUNDING = 1e-6
 # Open parts with less than this share of the area of the largest follow the largest: bags and
 # sockets inside a head are wound to be seen from within.
 _INDEPENDENT = 0.2
@@ -50,6 +55,9 @@ _INDEPENDENT = 0.2
 _DEBRIS = 0.01
 # So are parts of fewer faces, however large these are, beside one of a hundred times as many.
 _SCRAP = 4
+# More border edges than this share of all, and faces share no vertices. Where four of five faces
+# are missing, it is less.
+_APART = 0.95
 # A face counts for at most so many times the area of the median face where parts are compared, and
 # where the size of a scan is told: one that is larger is no part of a surface.
 _HUGE, _ABSURD = 100.0, 1000.0
@@ -57,12 +65,6 @@ _HUGE, _ABSURD = 100.0, 1000.0
 # coarser a mesh, the more of its shape looks like that: from 2 % for 1,000 vertices to 50 %.
 _SPIKE_SHARE = (0.02, 0.5)
 _SHARE_PER_VERTEX = 2e-5
-# Cuts, see _cuts: neighbours within one degree, the whole region within one degree of its mean on
-# average, at least this many faces, between these shares of the whole area. Measured skin that
-# flat and that large does not exist; a shape that is mostly flat is no head with a cut.
-_COPLANAR = np.cos(np.deg2rad(1.0))
-_CUT_FACES = 20
-_CUT_SHARE = (0.005, 0.4)
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,8 @@ class RepairReport:
         Connected parts of the result.
     stretched_faces
         Faces that reach from the surface to points far off it; removed by :func:`clean_scan`.
+    filling_faces
+        Faces that reach across what was a hole; removed by :func:`clean_scan`.
     cut_faces
         Faces of plane cuts that close a scan below or behind; removed by :func:`clean_scan`.
     spike_vertices, debris_components, debris_vertices
@@ -110,6 +114,7 @@ class RepairReport:
     border_edges: int = 0
     components: int = 1
     stretched_faces: int = 0
+    filling_faces: int = 0
     cut_faces: int = 0
     spike_vertices: int = 0
     debris_components: int = 0
@@ -220,12 +225,15 @@ def clean(vertices: ArrayLike, faces: ArrayLike) -> CleanMesh:
 
 
 def clean_scan(vertices: ArrayLike, faces: ArrayLike) -> CleanMesh:
-    """Like :func:`clean`, and without plane cuts, stretched faces, spikes and debris.
+    """Like :func:`clean`, and without cuts, stretched faces, fillings, spikes and debris.
 
     Borders are welded where their vertices are nearer than 0.5 % of the median edge there, too.
 
     *Stretched* faces have an edge longer than 5 % of the root of the area, and 24 times as long as
     half of those at one of its ends: faces at a point that is far off.
+
+    *Fillings* have an edge longer than 3 % of it, and four times as long as is usual at both ends:
+    faces with which a hole was closed; see :mod:`licp.fillings`.
 
     *Cuts* are connected plane regions of at least 20 faces and 0.5 % of the area, as left where a
     volume or a bust was cut off and closed: no part of a head, so they become an open border.
@@ -250,7 +258,7 @@ def clean_scan(vertices: ArrayLike, faces: ArrayLike) -> CleanMesh:
     Raises
     ------
     MeshError
-        As :func:`clean`.
+        As :func:`clean`, and for more than 400 faces of which hardly any two share an edge.
 
     Examples
     --------
@@ -305,8 +313,16 @@ def _sound(vertices: ArrayLike, faces: ArrayLike, what: str, same: float) -> _So
     E, counts, sides = face_edges(F)
     root = _weld(V, F, N, E, counts, sides, same)
     welded = int((root != np.arange(n)).sum())
+    thin = 0
     if welded:
         F = root[F]
+        N, A = face_normals_areas(V, F)
+        # Both ends of a short side may have been welded to each other.
+        wide = A > 0.0
+        if not wide.any():
+            raise MeshError(f"{what}: all of the {len(F)} faces are too thin to be more than lines")
+        F, N, A = _take(wide, F, N, A)
+        thin = int((~wide).sum())
         first = first_equal(sorted_corners(F)) == np.arange(len(F))
         F, N, A = _take(first, F, N, A)
         repeated += int((~first).sum())
@@ -324,7 +340,7 @@ def _sound(vertices: ArrayLike, faces: ArrayLike, what: str, same: float) -> _So
     report = RepairReport(
         duplicate_vertices=welded,
         unreferenced_vertices=n - welded - int(used.sum()),
-        degenerate_faces=int(flat.sum()),
+        degenerate_faces=int(flat.sum()) + thin,
         duplicate_faces=repeated,
         flipped_faces=int(flip.sum()),
         inverted=inverted,
@@ -335,26 +351,39 @@ def _sound(vertices: ArrayLike, faces: ArrayLike, what: str, same: float) -> _So
 
 
 def _without_flaws(mesh: _Sound) -> CleanMesh:
-    """Without plane cuts, stretched faces, spikes and debris."""
+    """Without plane cuts, stretched faces, fillings, spikes and debris."""
     V, F, N, A, E, sides = mesh.V, mesh.F, mesh.N, mesh.A, mesh.E, mesh.sides
     counts, labels, n = mesh.counts, mesh.labels, len(V)
-    size = float(np.sqrt(np.minimum(A, _ABSURD * mesh.usual).sum()))
+    alone = np.count_nonzero(counts == 1) / len(counts)
+    if len(F) > _SCRAP / _DEBRIS and alone > _APART:
+        raise MeshError(
+            f"scan: {alone:.0%} of its edges belong to one face alone, so it is no surface: merge "
+            "vertices at one place (done here where they are nearer than 0.5 % of an edge)"
+        )
+    sane = np.minimum(A, _ABSURD * mesh.usual)
+    size = float(np.sqrt(sane.sum()))
     share = np.minimum(A, _HUGE * mesh.usual)
-    cut = _cuts(N, A, sides, counts)
-    torn = stretched_faces(V, E, sides, size) & ~cut
-    if torn.any():
-        F, N, share = _take(~torn, F, N, share)
-        cut = cut[~torn]
+    lengths = edge_lengths(V, E)
+    torn = stretched_faces(lengths, E, sides, size, n)
+    cut = cut_faces(V, F, N, np.where(torn, 0.0, sane), sides, counts)
+    torn &= ~cut
+    filled = filling_faces(lengths, E, sides, N, size, n) & ~cut & ~torn
+    far = np.zeros(n, bool)
+    far[F[torn].ravel()] = True
+    skin = ~(cut | torn | filled)
+    if not skin.all():
+        F, N, share = _take(skin, F, N, share)
         E, counts, sides = face_edges(F)
+        labels = components(F, n)
     spike = find_spikes(V, F, N, E, size)
     many = mesh.used.sum()
     if spike.sum() > np.clip(_SHARE_PER_VERTEX * many, *_SPIKE_SHARE) * many:
         spike[:] = False
-    keep = ~cut & ~any_of(spike[F]) if spike.any() else ~cut
-    if torn.any() or not keep.all():
+    keep = ~any_of(spike[F])
+    if not keep.all():
         labels = components(F[keep], n)
     # A point that was far off lost all of its faces.
-    spike |= mesh.used & (np.bincount(F.ravel(), minlength=n) == 0)
+    spike |= far & (np.bincount(F.ravel(), minlength=n) == 0)
     part = labels[F[:, 0]]
     small = np.append(_debris(part[keep], share[keep]), False)
     keep &= ~small[part]
@@ -366,6 +395,7 @@ def _without_flaws(mesh: _Sound) -> CleanMesh:
         mesh.report,
         components=int((~small).sum()) - 1,
         stretched_faces=int(torn.sum()),
+        filling_faces=int(filled.sum()),
         cut_faces=int(cut.sum()),
         spike_vertices=int(spike.sum()),
         debris_components=int(small.sum()),
@@ -410,7 +440,13 @@ def _weld(V: Floats, F: Ints, N: Floats, E: Ints, counts: Ints, sides: Ints, sam
         return place
     border = np.unique(rim)
     usual = np.median(np.linalg.norm(V[rim[:, 0]] - V[rim[:, 1]], axis=1))
-    near = border[KDTree(V[border]).query_pairs(same * usual, output_type="ndarray")]
+    # Any number of vertices may lie at one place: pairs are of places.
+    first = first_equal((V[border] + 0.0).view(np.int64))
+    near = np.stack([border, border[first]], 1)[first != np.arange(len(border))]
+    if same > 0.0:
+        places = border[first == np.arange(len(border))]
+        close = KDTree(V[places]).query_pairs(same * usual, output_type="ndarray")
+        near = np.concatenate([near, places[close]])
     if not len(near):
         return place
     root: Ints = union(near[:, [0, 1, 1]], n)
@@ -420,11 +456,11 @@ def _weld(V: Floats, F: Ints, N: Floats, E: Ints, counts: Ints, sides: Ints, sam
     where = placed.ravel()[open_side]
     order = np.argsort(where, kind="stable")
     two = np.bincount(where)[where[order]] == 2
-    first, second = open_side[order[two]].reshape(-1, 2).T
-    a, b = F.ravel()[first], F.ravel()[first + 1 - 3 * (first % 3 == 2)]
-    c, d = F.ravel()[second], F.ravel()[second + 1 - 3 * (second % 3 == 2)]
+    one, other = open_side[order[two]].reshape(-1, 2).T
+    a, b = F.ravel()[one], F.ravel()[one + 1 - 3 * (one % 3 == 2)]
+    c, d = F.ravel()[other], F.ravel()[other + 1 - 3 * (other % 3 == 2)]
     same_way = place[a] == place[c]
-    agree = (N[first // 3] * N[second // 3]).sum(1) * np.where(same_way, -1, 1) > _FOLDED
+    agree = (N[one // 3] * N[other // 3]).sum(1) * np.where(same_way, -1, 1) > _FOLDED
     pairs = np.concatenate(
         [np.stack([a, np.where(same_way, c, d)], 1), np.stack([b, np.where(same_way, d, c)], 1)]
     )[np.tile(agree, 2)]
@@ -439,7 +475,9 @@ def _inside_out(V: Floats, F: Ints, A: Floats, labels: Ints, border: Ints) -> tu
     flux, reach = _flux(V, F, labels, c)
     closed = np.ones(c, bool)
     closed[labels[border.ravel()]] = False
-    turned = flux < np.where(closed, -1e-9, _INWARD) * reach
+    # Flat parts have no inside: theirs is rounding.
+    least = np.maximum(np.where(closed, 1e-9, _INWARD) * reach, _ROUNDING * area**1.5)
+    turned = flux < -least
     largest = int(np.argmax(area))
     follows = ~closed & (area < _INDEPENDENT * area[largest])
     turned[follows] = turned[largest]
@@ -455,55 +493,6 @@ def _debris(part: Ints, A: Floats) -> Bools:
     if len(small):
         small[np.argmax(area)] = False
     return small
-
-
-def _cuts(N: Floats, A: Floats, sides: Ints, counts: Ints) -> Bools:
-    """Faces of large plane regions, (m,)."""
-    m = len(N)
-    region = _even_regions(N, sides, counts)
-    area = np.bincount(region, A)
-    mean = np.stack([np.bincount(region, A * x) for x in N.T], 1)
-    share = area / area.sum()
-    cut = (
-        (np.bincount(region) >= _CUT_FACES)
-        & (share >= _CUT_SHARE[0])
-        & (np.linalg.norm(mean, axis=1) >= _COPLANAR * area)
-    )
-    if share[cut].sum() > _CUT_SHARE[1]:
-        return np.zeros(m, bool)
-    flags: Bools = cut[region]
-    return flags
-
-
-@njit(cache=True, nogil=True)
-def _even_regions(N: Any, sides: Any, counts: Any) -> Any:
-    """For each face the lowest of those it hangs together with across edges that do not bend."""
-    m = N.shape[0]
-    root = np.arange(m)
-    first = np.full(counts.size, -1, np.int64)
-    for f in range(m):
-        for k in range(3):
-            e = sides[f, k]
-            if counts[e] != 2:
-                continue
-            g = first[e]
-            if g < 0:
-                first[e] = f
-                continue
-            if N[f, 0] * N[g, 0] + N[f, 1] * N[g, 1] + N[f, 2] * N[g, 2] <= _COPLANAR:
-                continue
-            a = f
-            while root[a] != a:
-                root[a] = root[root[a]]
-                a = root[a]
-            while root[g] != g:
-                root[g] = root[root[g]]
-                g = root[g]
-            root[max(a, g)] = min(a, g)
-    for f in range(m):
-        # Roots are never above what hangs on them, so theirs are final already.
-        root[f] = root[root[f]]
-    return root
 
 
 @njit(cache=True, nogil=True)

@@ -6,7 +6,14 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from licp.geometry import any_of, bucket, neighbours_by_edges, sort_pairs, vertex_normals
+from licp.geometry import (
+    any_of,
+    bucket,
+    edge_lengths,
+    neighbours_by_edges,
+    sort_pairs,
+    vertex_normals,
+)
 
 __all__ = ["find_spikes", "stretched_faces"]
 
@@ -41,56 +48,46 @@ _STEEP, _OUTWARD = 0.5, 0.6
 _FOOT, _REACH = 0.3, 1.5
 
 
-def stretched_faces(V: Floats, E: Ints, sides: Ints, size: float) -> Bools:
+def stretched_faces(lengths: Floats, E: Ints, sides: Ints, size: float, n: int) -> Bools:
     """Faces with an edge that is far longer than others at one of its ends, (m,).
 
     So are all faces at a point that is far off, wherever it is: sideways, no height tells it.
 
     Parameters
     ----------
-    V : (n, 3) float64
-        Vertices.
+    lengths : (k,) float64
+        Of the edges.
     E : (k, 2) int64
         Edges.
     sides : (m, 3) int64
         Those of each face.
     size : float
         Of the scan, the root of its area.
+    n : int
+        Number of vertices.
 
     Examples
     --------
     >>> import trimesh
-    >>> from licp.geometry import face_edges
+    >>> from licp.geometry import edge_lengths, face_edges
     >>> ball = trimesh.creation.icosphere(4)
     >>> V = ball.vertices.copy()
     >>> V[100] = 40.0, 0.0, 0.0
     >>> E, _, sides = face_edges(ball.faces)
-    >>> stretched = stretched_faces(V, E, sides, 3.5)
+    >>> stretched = stretched_faces(edge_lengths(V, E), E, sides, 3.5, len(V))
     >>> bool((stretched == (ball.faces == 100).any(1)).all())
     True
     """
-    length = _lengths(V, E)
-    long = np.flatnonzero(length > _LONG * size)
+    long = np.flatnonzero(lengths > _LONG * size)
     if not len(long):
         return np.zeros(len(sides), bool)
-    start, end = bucket(E.ravel(), len(V))
+    start, end = bucket(E.ravel(), n)
     stretched = np.zeros(len(E), bool)
-    stretched[long] = _outgrown(E, length, start, end // 2, long)
+    stretched[long] = _outgrown(E, lengths, start, end // 2, long)
     flags = any_of(stretched[sides])
     if np.count_nonzero(flags) > _STRETCHED_SHARE * len(flags):
         flags[:] = False
     return flags
-
-
-@njit(cache=True, nogil=True)
-def _lengths(V: Any, E: Any) -> Any:
-    length = np.empty(E.shape[0])
-    for i in range(E.shape[0]):
-        total = 0.0
-        for d in range(3):
-            total += (V[E[i, 0], d] - V[E[i, 1], d]) ** 2
-        length[i] = np.sqrt(total)
-    return length
 
 
 @njit(cache=True, nogil=True)
@@ -123,7 +120,7 @@ def find_spikes(V: Floats, F: Ints, N: Floats, E: Ints, size: float) -> Bools:
         Of the scan, the root of its area.
     """
     normals = vertex_normals(V, F)
-    mean = _mean_edges(_lengths(V, E), E, len(V))
+    mean = _mean_edges(edge_lengths(V, E), E, len(V))
     start, neighbour = neighbours_by_edges(E, len(V))
     suspect = _crooked(F, N, normals)
     _keep_raised(suspect, V, normals, mean, start, neighbour)

@@ -456,3 +456,36 @@ def test_triangles_that_share_no_vertices_are_no_debris() -> None:
     found = clean_scan(soup, np.arange(3 * len(F)).reshape(-1, 3))
     assert len(found.faces) > 0.9 * len(F)
     assert found.report.debris_components < 0.1 * len(F)
+
+
+def test_a_needle_that_is_welded_to_itself_is_no_face() -> None:
+    """Its short side is shorter than two places at a seam are apart."""
+    V, F = ball(3)
+    for short in (1e-3, 3e-4, 1e-6):
+        needle = np.array([[0, 0, 1.2], [0, short, 1.2], [0.05, 0, 1.2]])
+        n = len(V)
+        found = clean_scan(np.vstack([V, needle]), np.vstack([F[:-20], [[n, n + 1, n + 2]]]))
+        assert len(found.vertices) == len(np.unique(F[:-20]))
+        assert (found.faces != found.faces[:, [1, 2, 0]]).all()
+    with pytest.raises(MeshError, match="thin"):
+        clean_scan(needle * [1, 1e-4, 1], [[0, 1, 2]])
+
+
+def test_any_number_of_border_vertices_may_lie_at_one_place() -> None:
+    """Pairs of them would be 200 million, and take 3 GB."""
+    V, F = ball(4)
+    lost = np.arange(20_000).reshape(-1, 2) + len(V)
+    to = np.arange(len(lost)) % len(F)
+    many = np.vstack([V, np.zeros((lost.size, 3))])
+    found = clean_scan(many, np.vstack([F, np.c_[F[to, 0], lost]]))
+    assert np.array_equal(found.faces, F)
+
+
+def test_flat_parts_are_not_turned_by_rounding() -> None:
+    V, F = ball(4)
+    apart = V[F] + 0.2 * V[F].mean(1, keepdims=True)
+    apart[:, :, 0] += np.arange(len(F))[:, None] * 1e-3
+    soup = apart.reshape(-1, 3)
+    for unit in (1.0, 0.3, 1e5):
+        found = clean(unit * soup + unit * 7.0, np.arange(len(soup)).reshape(-1, 3))
+        assert found.report.turned_components == 0
