@@ -5,10 +5,10 @@ from operator import itemgetter
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from licp.cloud import Cloud, best_apart
+from licp.compiled import kernel
 from licp.errors import InputError
 from licp.feature_tree import FeatureTree, Looks
 from licp.geometry import even_directions
@@ -281,7 +281,7 @@ def _belief(d: Floats, reach: float) -> Floats:
     return b
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _moments(T: Any, S: Any, d: Any, j: Any, e: Any, k: Any, reach: float) -> Any:
     """Of matched points, weighted by squared beliefs: both means, cross product and spread."""
     c, p, q = d.shape[0], d.shape[1], e.shape[1]
@@ -313,7 +313,7 @@ def _moments(T: Any, S: Any, d: Any, j: Any, e: Any, k: Any, reach: float) -> An
     return a0, b0, cross, spread
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _unexplained(T: Any, S: Any, d: Any, j: Any, e: Any, k: Any, reach: float) -> Any:
     """Mean lack of belief in the matches of both shapes; a tuple of one."""
     cost = np.full(len(d), 2.0)
@@ -333,7 +333,7 @@ def _distinct(cost: Floats, R: Floats, count: int, apart: float = _ALIKE) -> lis
     return best_apart(cost, 6.0 - 2.0 * (flat @ flat.T) <= apart**2, count)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _nearest_both_ways(
     s: Any, R: Any, t: Any, points: Any, normals: Any, columns: Any, extra: Any
 ) -> Any:

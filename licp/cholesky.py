@@ -7,10 +7,10 @@ in them, so that other threads can go on.
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy import sparse
 
+from licp.compiled import kernel
 from licp.errors import SolverError
 from licp.geometry import unsigned
 
@@ -78,7 +78,7 @@ class LdlFactor:
         return X
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _analyse(indptr: Any, indices: Any) -> Any:
     """Columns of L (start, row), and for each row which columns it has an entry in, and where."""
     n = len(indptr) - 1
@@ -134,7 +134,7 @@ def _analyse(indptr: Any, indices: Any) -> Any:
     return start.astype(np.uint64), row, of_row.astype(np.uint64), left, place
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _factorize(
     indptr: Any, indices: Any, data: Any, start: Any, row: Any, of_row: Any, left: Any, place: Any
 ) -> Any:
@@ -164,7 +164,7 @@ def _factorize(
     return L, D, -1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _solve_three(start: Any, row: Any, L: Any, D: Any, X: Any) -> None:
     """Solve in place for right-hand sides (n, 3)."""
     n, one = len(D), np.uint64(1)
@@ -187,7 +187,7 @@ def _solve_three(start: Any, row: Any, L: Any, D: Any, X: Any) -> None:
         X[j, 0], X[j, 1], X[j, 2] = x, y, z
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _solve_each(start: Any, row: Any, L: Any, D: Any, X: Any) -> None:
     """Solve in place for right-hand sides (n, k)."""
     n, one = len(D), np.uint64(1)

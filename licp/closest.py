@@ -15,9 +15,9 @@ from copy import copy
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from licp.compiled import kernel
 from licp.errors import InputError, MeshError
 from licp.geometry import as_faces, as_points, border_vertices, checked_mesh, face_edges
 from licp.readonly import read_only_view
@@ -40,7 +40,7 @@ Bools = NDArray[np.bool_]
 _LEAF = 4
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def closest_on_triangle(p: Any, a: Any, b: Any, c: Any) -> Any:
     """Point of a triangle that is closest to a point.
 
@@ -113,7 +113,7 @@ def closest_on_triangle(p: Any, a: Any, b: Any, c: Any) -> Any:
     return bu, bv, bw, best
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _along(ex: float, ey: float, ez: float, px: float, py: float, pz: float, e2: float) -> float:
     """Parameter of the point of the segment 0..e that is closest to p."""
     if e2 == 0.0:
@@ -121,7 +121,7 @@ def _along(ex: float, ey: float, ez: float, px: float, py: float, pz: float, e2:
     return min(max((px * ex + py * ey + pz * ez) / e2, 0.0), 1.0)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _off(ex: float, ey: float, ez: float, px: float, py: float, pz: float, t: float) -> float:
     return (px - t * ex) ** 2 + (py - t * ey) ** 2 + (pz - t * ez) ** 2
 
@@ -198,7 +198,7 @@ def closest_on_incident(
     return result
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _nearest_around(p: Any, at: int, V: Any, F: Any, indptr: Any, indices: Any) -> Any:
     """Face around a vertex that is closest to a point, -1 if there is none; where, and how far."""
     face, bu, bv, bw, best = -1, 0.0, 0.0, 0.0, np.inf
@@ -216,7 +216,7 @@ def _nearest_around(p: Any, at: int, V: Any, F: Any, indptr: Any, indices: Any) 
     return face, bu, bv, bw, best
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _incident(P: Any, at: Any, V: Any, F: Any, indptr: Any, indices: Any) -> Any:
     q = P.shape[0]
     face = np.empty(q, np.int64)
@@ -302,7 +302,7 @@ def leaning_feet(
     return found
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _feet(
     P: Any, N: Any, at: Any, S: Any, M: Any, F: Any, indptr: Any, fans: Any, weight: float
 ) -> Any:
@@ -338,14 +338,14 @@ def _feet(
     return face, bary, point, facing
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _rest(v: float, w: float) -> float:
     """What is left for the third coordinate; rounding is nothing."""
     u = 1.0 - v - w
     return u if u > 1e-15 else 0.0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _around(
     P: Any, N: Any, i: int, own: Any, S: Any, M: Any, indptr: Any, fans: Any, weight: float
 ) -> Any:
@@ -378,7 +378,7 @@ def _around(
     return face, b, c, v, w, max(qq + near, 0.0), d, e, x, y
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _products(Q: Any, i: int, S: Any, own: Any, b: Any, c: Any) -> Any:
     """Products of the sides to b and c and of a query, seen from a vertex."""
     bb, bc, cc, bq, cq = 0.0, 0.0, 0.0, 0.0, 0.0
@@ -392,7 +392,7 @@ def _products(Q: Any, i: int, S: Any, own: Any, b: Any, c: Any) -> Any:
     return bb, bc, cc, bq, cq
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _lowest(bb: float, bc: float, cc: float, bq: float, cq: float) -> Any:
     """Where ``|v b + w c - q|^2 - |q|^2`` is least over the triangle, and its value there.
 
@@ -538,7 +538,7 @@ class TriangleTree:
         return grown * np.sqrt(squared), face, bary
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _build(V: Any, F: Any, depth: int) -> Any:
     m = F.shape[0]
     order = np.arange(m)
@@ -561,7 +561,7 @@ def _build(V: Any, F: Any, depth: int) -> Any:
     return boxes, order, corners
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _boxes(V: Any, F: Any, order: Any, depth: int) -> Any:
     """Boxes of all nodes, and the corners of the triangles in the order of the leaves."""
     m = F.shape[0]
@@ -584,7 +584,7 @@ def _boxes(V: Any, F: Any, order: Any, depth: int) -> Any:
     return boxes, corners
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _select(C: Any, order: Any, axis: int, low: int, high: int, middle: int) -> None:
     """Reorder rows low..high so that none before the middle is above any from the middle on."""
     while low < high:
@@ -610,7 +610,7 @@ def _select(C: Any, order: Any, axis: int, low: int, high: int, middle: int) -> 
             return
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _box_distance(boxes: Any, node: int, p: Any) -> Any:
     """Squared distance of a point to the box of a node; zero inside."""
     x = max(boxes[node, 0] - p[0], 0.0, p[0] - boxes[node, 3])
@@ -619,7 +619,7 @@ def _box_distance(boxes: Any, node: int, p: Any) -> Any:
     return x * x + y * y + z * z
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _query(P: Any, limit: Any, boxes: Any, order: Any, corners: Any, depth: int) -> Any:
     q, m = P.shape[0], order.shape[0]
     first = (1 << depth) - 1
@@ -705,7 +705,7 @@ class Border:
         return flags
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _on_border(face: Any, bary: Any, opposite: Any, corners: Any) -> Any:
     flags = np.zeros(len(face), np.bool_)
     for i in range(len(face)):

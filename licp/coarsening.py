@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.spatial import KDTree
 
+from licp.compiled import kernel
 from licp.geometry import grouped_faces, vertex_neighbours
 from licp.surface import Surface, spatial_order
 
@@ -183,7 +183,7 @@ def coarsen(
     return Coarsening(kept, F, cell, follow)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _cells(V: Any, start: Any, neighbour: Any, order: Any, reach: Any) -> Any:
     """Kept vertices, in the given order each one that is not near another; and all cells."""
     n = len(V)

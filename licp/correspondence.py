@@ -6,10 +6,10 @@ from enum import IntEnum
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from licp.closest import leaning_feet
+from licp.compiled import kernel
 from licp.feature_tree import FeatureTree, Looks
 from licp.geometry import all_of, any_of
 from licp.schedule import Stage
@@ -302,7 +302,7 @@ _MATCHED, _BORDER, _NORMAL, _DISTANCE, _HIDDEN = (
 )
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _states(
     X: Any,
     N: Any,

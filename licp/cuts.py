@@ -3,8 +3,9 @@
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from licp.compiled import kernel
 
 __all__ = ["cut_faces"]
 
@@ -143,7 +144,7 @@ def _outlook(points: Floats) -> tuple[Floats, Floats]:
     return directions, np.partition(directions @ points.T, last, axis=1)[:, last]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _even_regions(N: Any, sides: Any, counts: Any) -> Any:
     """For each face the lowest of those it hangs together with across edges that do not bend."""
     m = N.shape[0]

@@ -3,9 +3,9 @@
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from licp.compiled import kernel
 from licp.surface import Surface
 
 __all__ = ["faired"]
@@ -65,7 +65,7 @@ def faired(surface: Surface) -> Surface:
     return surface.reshaped(X + moved * (usual / np.maximum(length, max(usual, _TINY)))[:, None])
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _filtered(V: Any, start: Any, neighbour: Any, held: Any, steps: int) -> Any:
     """Vertices (n, 3) after steps there and back in turn."""
     X, Y = V.copy(), V.copy()

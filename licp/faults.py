@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from licp.compiled import kernel
 from licp.errors import MeshError
 from licp.geometry import checked_mesh, face_normals_areas
 from licp.readonly import read_only_view
@@ -85,7 +85,7 @@ def flipped_faces(rest_vertices: ArrayLike, vertices: ArrayLike, faces: ArrayLik
     return flipped
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _agreement(V0: Any, V1: Any, F: Any, N0: Any, N1: Any, weight: Any) -> Any:
     """Cosine-like agreement of each face with its neighbourhood, times a positive factor <= 1."""
     m = F.shape[0]
@@ -126,7 +126,7 @@ def _agreement(V0: Any, V1: Any, F: Any, N0: Any, N1: Any, weight: Any) -> Any:
     return agreement
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _in_plane(V: Any, F: Any, N: Any, f: int) -> Any:
     """Two axes in the plane of a face, and the coordinates of its corners about their mean."""
     a, b, c = F[f, 0], F[f, 1], F[f, 2]

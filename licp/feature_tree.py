@@ -6,9 +6,9 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from licp.compiled import kernel
 from licp.errors import InputError
 from licp.similarity import Similarity
 from licp.threads import ALONE, Crew
@@ -136,7 +136,7 @@ class FeatureTree:
         return np.sqrt(squared), index
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _build(S: Any, cut: Any, leaf: int) -> Any:
     """Boxes of points (n, k), each cut in two across its widest side, until few points are left.
 
@@ -193,7 +193,7 @@ def _build(S: Any, cut: Any, leaf: int) -> Any:
 
 
 # Sums in any order: four terms at a time.
-@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+@kernel(fastmath={"reassoc", "contract"})
 def _search(
     Q: Any,
     point: float,
@@ -246,7 +246,7 @@ def _search(
     return squared, index
 
 
-@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"}, inline="always")
+@kernel(fastmath={"reassoc", "contract"}, inline="always")
 def _to_point(
     Q: Any, i: int, columns: Any, r: int, point: float, normal: float, curvature: float
 ) -> float:
@@ -260,7 +260,7 @@ def _to_point(
     return point * x + normal * y + curvature * z
 
 
-@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"}, inline="always")
+@kernel(fastmath={"reassoc", "contract"}, inline="always")
 def _to_box(
     Q: Any, i: int, corners: Any, c: int, point: float, normal: float, curvature: float
 ) -> float:

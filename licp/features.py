@@ -3,10 +3,10 @@
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy import sparse
 
+from licp.compiled import kernel
 from licp.geometry import unsigned
 from licp.laplacian import cotangent_laplacian
 from licp.surface import Surface
@@ -119,7 +119,7 @@ class HeatCurvature:
         return flow
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _heat_step(
     indptr: Any, indices: Any, data: Any, mass: Any, c: float, V: Any, accuracy: float, limit: int
 ) -> Any:

@@ -7,9 +7,9 @@ template that met them would be told that it was seen there.
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from licp.compiled import kernel
 from licp.geometry import any_of, bucket, union
 
 __all__ = ["filling_faces"]
@@ -126,7 +126,7 @@ def _beside(sides: Ints) -> Ints:
     return beside.reshape(-1, 3)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _of_usual(E: Any, lengths: Any, start: Any, edge: Any) -> Any:
     """Lengths of edges in parts of what is usual at that end where more is."""
     n = start.size - 1

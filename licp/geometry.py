@@ -8,9 +8,9 @@ from functools import reduce
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from licp.compiled import kernel
 from licp.errors import MeshError
 
 __all__ = [
@@ -247,7 +247,7 @@ def grown(flags: Bools, neighbours: tuple[NDArray[Any], NDArray[Any]], rings: in
     return flags
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _one_ring_more(inside: Any, start: Any, around: Any) -> Any:
     more = inside.copy()
     for k in range(len(inside)):
@@ -396,7 +396,7 @@ def as_faces(faces: ArrayLike, n: int | None = None) -> Ints:
     return F
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _face_cross(V: Any, F: Any, f: int) -> Any:
     """Twice the area vector of a face; zero if it is degenerate."""
     a, b, c = F[f, 0], F[f, 1], F[f, 2]
@@ -413,7 +413,7 @@ def _face_cross(V: Any, F: Any, f: int) -> Any:
     return x, y, z, length
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _face_normals_areas(V: Any, F: Any) -> Any:
     N = np.zeros((F.shape[0], 3))
     A = np.zeros(F.shape[0])
@@ -425,7 +425,7 @@ def _face_normals_areas(V: Any, F: Any) -> Any:
     return N, A
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _vertex_normals(V: Any, F: Any) -> Any:
     n = V.shape[0]
     N = np.zeros((n, 3))
@@ -449,7 +449,7 @@ def _vertex_normals(V: Any, F: Any) -> Any:
     return N
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def bucket(keys: Any, n: int) -> Any:
     """Stable counting sort of keys in [0, n): row starts (n + 1,) and the order (len(keys),)."""
     start = np.zeros(n + 1, np.int64)
@@ -465,7 +465,7 @@ def bucket(keys: Any, n: int) -> Any:
     return start, order
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def edge_lengths(V: Any, E: Any) -> Any:
     """Lengths (k,) of the edges (k, 2) between vertices (n, 3)."""
     lengths = np.empty(E.shape[0])
@@ -477,7 +477,7 @@ def edge_lengths(V: Any, E: Any) -> Any:
     return lengths
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _face_edges(F: Any, n: int) -> Any:
     m = F.shape[0]
     start = np.zeros(n + 1, np.int64)
@@ -515,7 +515,7 @@ def _face_edges(F: Any, n: int) -> Any:
     return E[: e + 1].copy(), count[: e + 1].copy(), side
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def sort_pairs(keys: Any, values: Any) -> Any:
     """Sort keys in place and move values along: by insertion, over gaps if there are many.
 
@@ -535,7 +535,7 @@ def sort_pairs(keys: Any, values: Any) -> Any:
         gap //= 3
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def union(F: Any, n: int) -> Any:
     """Lowest vertex of the component of each vertex; -1 for unreferenced vertices."""
     parent = np.full(n, -1, np.int64)
@@ -562,7 +562,7 @@ def union(F: Any, n: int) -> Any:
     return parent
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def sorted_corners(F: Any) -> Any:
     out = np.empty(F.shape, np.int64)
     for f in range(F.shape[0]):
@@ -572,7 +572,7 @@ def sorted_corners(F: Any) -> Any:
     return out
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def first_equal(rows: Any) -> Any:
     """For each row of integers (m, 3) the first row equal to it, by an open hash table."""
     m = rows.shape[0]

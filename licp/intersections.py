@@ -4,10 +4,10 @@ import itertools
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from licp.closest import TriangleTree, tree_of
+from licp.compiled import kernel
 from licp.errors import MeshError
 from licp.geometry import as_faces
 from licp.threads import ALONE, Crew
@@ -97,7 +97,7 @@ def self_intersections(
     return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _pairs(
     one: int,
     other: int,
@@ -151,7 +151,7 @@ def _pairs(
     return found[:count]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _held(asked: Any, depth: int) -> Any:
     """Flags of triangles in the order of the leaves, and of the nodes that hold one."""
     m, first = len(asked), (1 << depth) - 1
@@ -164,7 +164,7 @@ def _held(asked: Any, depth: int) -> Any:
     return asked, holds
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _triangles(corners: Any) -> Any:
     """Unit normals (zero if degenerate), longest sides and boxes of all triangles."""
     m = corners.shape[0]
@@ -185,7 +185,7 @@ def _triangles(corners: Any) -> Any:
     return normals, longest, boxes
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _overlap(A: Any, a: int, B: Any, b: int) -> bool:
     for k in range(3):
         if A[a, k] > B[b, k + 3] or B[b, k] > A[a, k + 3]:
@@ -193,7 +193,7 @@ def _overlap(A: Any, a: int, B: Any, b: int) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _share(ids: Any, s: int, t: int) -> bool:
     for i in range(3):
         for j in range(3):
@@ -202,7 +202,7 @@ def _share(ids: Any, s: int, t: int) -> bool:
     return False
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _interiors_meet(corners: Any, normals: Any, longest: Any, s: int, t: int) -> Any:
     n = (normals[s, 0], normals[s, 1], normals[s, 2])
     o = (normals[t, 0], normals[t, 1], normals[t, 2])
@@ -227,7 +227,7 @@ def _interiors_meet(corners: Any, normals: Any, longest: Any, s: int, t: int) ->
     return min(b, d) - max(a, c) > contact * np.sqrt(_dot(line, line))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _heights(T: Any, n: Any, origin: Any, contact: float) -> Any:
     """Heights of three corners over a plane; exactly zero if in contact with it."""
     x, y, z = _along(T, n, origin)
@@ -238,7 +238,7 @@ def _heights(T: Any, n: Any, origin: Any, contact: float) -> Any:
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _cut(T: Any, h: Any, line: Any, origin: Any) -> Any:
     """Interval of the line in which a plane cuts a triangle that has corners on both sides."""
     x = _along(T, line, origin)
@@ -253,7 +253,7 @@ def _cut(T: Any, h: Any, line: Any, origin: Any) -> Any:
     return low, high
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _overlap_in_plane(S: Any, T: Any, n: Any, contact: float) -> bool:
     for i in range(6):
         U = S if i < 3 else T
@@ -266,7 +266,7 @@ def _overlap_in_plane(S: Any, T: Any, n: Any, contact: float) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _along(T: Any, axis: Any, origin: Any) -> Any:
     return (
         _dot(_minus(T[0], origin), axis),
@@ -275,26 +275,26 @@ def _along(T: Any, axis: Any, origin: Any) -> Any:
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _extent(x: Any) -> Any:
     return min(x[0], x[1], x[2]), max(x[0], x[1], x[2])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _row(corners: Any, t: int, k: int) -> Any:
     return corners[t, k, 0], corners[t, k, 1], corners[t, k, 2]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _minus(a: Any, b: Any) -> Any:
     return a[0] - b[0], a[1] - b[1], a[2] - b[2]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _dot(a: Any, b: Any) -> Any:
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _cross(a: Any, b: Any) -> Any:
     return a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from licp.compiled import interruptible
 from licp.errors import LicpError, MeshError, MeshFileError, OutputError, described
 from licp.files import as_path, check_place, write_file
 from licp.mesh import Mesh, as_png
@@ -20,6 +21,7 @@ __all__ = ["ENDINGS", "as_mesh", "check_output", "load_mesh", "save_mesh"]
 _PACKED = (".7z", ".bz2", ".gz", ".tar", ".tgz", ".xz", ".zip", ".zst")
 
 
+@interruptible
 def load_mesh(path: str | os.PathLike[str]) -> Mesh:
     r"""Read a mesh; vertex number i of the file is vertex i of the result.
 

@@ -1,10 +1,10 @@
 """Cotangent Laplacian and lumped mass of a mesh, sound on obtuse and thin triangles."""
 
-import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
+from licp.compiled import kernel
 from licp.errors import MeshError
 from licp.geometry import face_edges
 
@@ -21,7 +21,7 @@ _MOLLIFY = 1e-2
 _MASS_FLOOR = 1e-3
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _triangle_terms(
     V: NDArray[np.float64], F: NDArray[np.int64], mollify: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -74,7 +74,7 @@ def _triangle_terms(
     return half_cot, area_at
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _assemble(
     E: NDArray[np.int64], side: NDArray[np.int64], half_cot: NDArray[np.float64], n: int
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float64]]:

@@ -5,10 +5,10 @@ from copy import copy
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from licp.coarsening import Coarsening, coarsen
+from licp.compiled import kernel
 from licp.correspondence import Matches, State
 from licp.features import HeatCurvature
 from licp.geometry import vertex_normals
@@ -168,7 +168,7 @@ class Level:
         )
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _turned(own: Any, now: Any, fine: Any) -> Any:
     """Unit vectors ``fine`` (n, 3) under the shortest rotations from ``own`` to ``now``."""
     out = np.empty_like(fine)
@@ -190,7 +190,7 @@ def _turned(own: Any, now: Any, fine: Any) -> Any:
     return out
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _measures(X: Any, points: Any, on: Any, trust: Any, mass: Any, d: Any) -> Any:
     """Of pulling matches: squared gaps, their trusted sum, part of all, mean squared step."""
     squared = np.empty(len(X))

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from licp.bending import Bent, bend, bend_roughly, near_matches, straightened, told_places
+from licp.compiled import interruptible
 from licp.correspondence import Matcher
 from licp.doubting import bend_doubting
 from licp.errors import InputError
@@ -100,6 +101,7 @@ class Morpher:
     (642, 3)
     """
 
+    @interruptible
     def __init__(
         self,
         template: Any,
@@ -221,6 +223,7 @@ class Morpher:
             raise InputError("these weights leave no template vertex that may match")
         return other
 
+    @interruptible
     def morph(
         self,
         scan: Any,

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from licp.compiled import kernel
 from licp.errors import MeshFileError
 from licp.geometry import all_of, any_of
 from licp.mesh import Mesh, as_png, fan_rows
@@ -287,19 +287,19 @@ _PLUS, _MINUS, _DOT, _ZERO, _NINE = 43, 45, 46, 48, 57
 _POWERS = 10.0 ** np.arange(23)  # those that double precision holds exactly
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _line_ends(c: Any) -> Any:
     return c == _LF or c == _CR or c == _HASH
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _skip_blanks(data: Any, i: int) -> Any:
     while data[i] == _SPACE or data[i] == _TAB:
         i += 1
     return i
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _integer(data: Any, i: int) -> Any:
     """Value, offset behind it (0 if there is no number)."""
     sign = 1
@@ -313,7 +313,7 @@ def _integer(data: Any, i: int) -> Any:
     return sign * value, (i if 0 < i - first < 18 else 0)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _decimal(data: Any, i: int, end: int) -> Any:
     """Value of a token and whether it is exact; if not, a slower parser has to look at it.
 
@@ -364,7 +364,7 @@ def _decimal(data: Any, i: int, end: int) -> Any:
     return (-value if negative else value), True
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _grown(a: Any) -> Any:
     b = np.empty((2 * a.shape[0], a.shape[1]), a.dtype)
     for i in range(a.shape[0]):
@@ -373,7 +373,7 @@ def _grown(a: Any) -> Any:
     return b
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _parse(data: Any) -> Any:
     """One pass over the bytes (which end with a line feed).
 

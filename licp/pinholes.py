@@ -8,9 +8,9 @@ is missing has nothing but borders.
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from licp.compiled import kernel
 from licp.geometry import bucket
 
 __all__ = ["without_pinholes"]
@@ -68,7 +68,7 @@ def without_pinholes(
     return pairs, closed, sides
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _small(V: Any, N: Any, begin: Any, end: Any, start: Any, order: Any, longest: float) -> Any:
     """Which sides lie on a loop that is no longer than that."""
     count = begin.size
@@ -94,7 +94,7 @@ def _small(V: Any, N: Any, begin: Any, end: Any, start: Any, order: Any, longest
     return small
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _next(V: Any, N: Any, begin: Any, end: Any, start: Any, order: Any, h: int) -> Any:
     """The side on which the hole beside one goes on: the first around its end, on from the hole."""
     at = end[h]

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from licp.compiled import kernel
 from licp.errors import MeshFileError
 from licp.mesh import Mesh, fan_rows
 
@@ -210,7 +210,7 @@ def _full_scale(order: str, elements: list[_Element], channel: str) -> float:
     return 1.0 if kind[0] == "f" else float(np.iinfo(kind).max)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _walk(body: Any, at: int, count: int, size: Any, prefix: Any, big: bool) -> Any:
     """Where the values of each property of each row begin, and how many they are.
 

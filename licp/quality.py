@@ -1,9 +1,9 @@
 """How good is a fit?  Distances, coverage, folds, self-intersections and distortion, as numbers.
 
 All of them are our own definitions, written out where they are computed.  None depends on the
-position, rotation or unit of the input; lengths are returned in its unit, everything else has
-none.  Percentiles are weighted by area (edges: by length), so that they speak of parts of the
-surface, however unevenly it is sampled.
+position, rotation or unit of the input, but for which vertices of a large scan are sampled; lengths
+are returned in its unit, everything else has none.  Percentiles are weighted by area (edges: by
+length), so that they speak of parts of the surface, however unevenly it is sampled.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from licp.geometry import (
 )
 from licp.intersections import self_intersections
 from licp.repair import clean
-from licp.surface import Surface, even_subset
+from licp.surface import Surface, even_sample
 from licp.threads import ALONE, Crew
 
 __all__ = [
@@ -266,8 +266,9 @@ def surface_distances(
     scan_vertices, scan_faces : (s, 3) float, (t, 3) int
         The scan; vertices that no triangle uses do not count.  Both meshes may be inside out.
     samples : int
-        At most this many vertices of the scan are used, each for an equal share of it.  10,000
-        leave the percentiles uncertain by at most 1 % of the surface (two standard deviations).
+        At most this many vertices of the scan are used, each for the share of it around it.  10,000
+        leave the percentiles uncertain by at most 1 % of the surface (two standard deviations),
+        more where few vertices speak for much of it.
     reach : float
         A point is seen or explained if its distance counts and is at most this part of the square
         root of the template's area.  The default is 4 to 5 mm for a head, beyond the error of a
@@ -316,10 +317,8 @@ def distances_to_scan(
 def _backward(
     fit: Surface, scan: Surface, samples: int, reach: float, follows: Bools | None = None
 ) -> tuple[Distances | None, float]:
-    """From vertices of the scan, each for an equal share of its area, to the template."""
-    used = even_subset(scan.vertices, scan.vertex_areas, samples)
-    everything = len(used) == np.count_nonzero(scan.vertex_areas)
-    share = scan.vertex_areas[used] if everything else np.ones(len(used))
+    """From vertices of the scan, each for a share of its area, to the template."""
+    used, share = even_sample(scan.vertices, scan.vertex_areas, samples)
     distance, face, counts = _nearest(scan, used, fit)
     met = None if follows is None else ~all_of(follows[fit.faces[face]])
     return _measure(distance, counts, share, reach * fit.size, met)

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from licp.closest import TriangleTree
+from licp.compiled import kernel
 from licp.errors import InputError, described
 from licp.files import named, write_file
 from licp.geometry import vertex_normals
@@ -371,7 +371,7 @@ def _round_up(value: float) -> float:
     return float(power * next(s for s in (1, 2, 5, 10) if s * power >= 0.999 * value))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _rasterize(P: Any, F: Any, width: int, height: int) -> Any:
     """Frontmost face (-1 for none) at the centre of each pixel, row by row, and where on it."""
     face = np.full(height * width, -1, np.int64)

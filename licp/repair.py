@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import KDTree
 
+from licp.compiled import kernel
 from licp.cuts import cut_faces
 from licp.errors import MeshError
 from licp.fillings import filling_faces
@@ -50,6 +50,9 @@ _ROUNDING = 1e-6
 # Open parts with less than this share of the area of the largest follow the largest: bags and
 # sockets inside a head are wound to be seen from within.
 _INDEPENDENT = 0.2
+# A large part that is wound against the largest, and of whose faces this share lies behind it, is
+# the inner wall of something hollow, wound towards the hollow as it should be.
+_WITHIN = 0.9
 # Parts with less than this share of the area of the largest are debris (12 cm2 beside a head; an
 # ear has 25).
 _DEBRIS = 0.01
@@ -91,6 +94,9 @@ class RepairReport:
         Edges of more than two faces; kept.
     border_edges
         Edges of one face: around holes and the rim.
+    inner_walls
+        Large parts that lie within the largest and are wound against it, as the inside of what is
+        hollow; left as they are, but removed by :func:`clean_scan`.
     components
         Connected parts of the result.
     stretched_faces
@@ -110,6 +116,7 @@ class RepairReport:
     flipped_faces: int = 0
     inverted: bool = False
     turned_components: int = 0
+    inner_walls: int = 0
     non_manifold_edges: int = 0
     border_edges: int = 0
     components: int = 1
@@ -278,7 +285,7 @@ class _Sound:
 
     Normals and areas of the faces, and the median area; edges, as
     :func:`licp.geometry.face_edges` returns them; for each vertex the one that it was merged into,
-    whether a face uses it, and its component.
+    whether a face uses it, its component, and whether that is an inner wall.
     """
 
     V: Floats
@@ -292,6 +299,7 @@ class _Sound:
     root: Ints
     used: Bools
     labels: Ints
+    wall: Bools
     report: RepairReport
 
 
@@ -334,7 +342,8 @@ def _sound(vertices: ArrayLike, faces: ArrayLike, what: str, same: float) -> _So
     F, N = _turn(flip, F, N)
     labels = components(F, n)
     usual = float(np.median(A))
-    turned, inverted = _inside_out(V, F, np.minimum(A, _HUGE * usual), labels, E[counts == 1])
+    sane = np.minimum(A, _HUGE * usual)
+    turned, walls, inverted = _inside_out(V, F, N, sane, labels, E[counts == 1])
     if turned.any():
         F, N = _turn(turned[labels[F[:, 0]]], F, N)
     report = RepairReport(
@@ -345,13 +354,15 @@ def _sound(vertices: ArrayLike, faces: ArrayLike, what: str, same: float) -> _So
         flipped_faces=int(flip.sum()),
         inverted=inverted,
         turned_components=int(turned.sum()),
+        inner_walls=int(walls.sum()),
         components=len(turned),
     )
-    return _Sound(V, F, N, A, usual, E, counts, sides, root, used, labels, report)
+    wall = np.append(walls, False)[labels]
+    return _Sound(V, F, N, A, usual, E, counts, sides, root, used, labels, wall, report)
 
 
 def _without_flaws(mesh: _Sound) -> CleanMesh:
-    """Without plane cuts, stretched faces, fillings, spikes and debris."""
+    """Without inner walls, plane cuts, stretched faces, fillings, spikes and debris."""
     V, F, N, A, E, sides = mesh.V, mesh.F, mesh.N, mesh.A, mesh.E, mesh.sides
     counts, labels, n = mesh.counts, mesh.labels, len(V)
     alone = np.count_nonzero(counts == 1) / len(counts)
@@ -367,10 +378,10 @@ def _without_flaws(mesh: _Sound) -> CleanMesh:
     torn = stretched_faces(lengths, E, sides, size, n)
     cut = cut_faces(V, F, N, np.where(torn, 0.0, sane), sides, counts)
     torn &= ~cut
-    filled = filling_faces(lengths, E, sides, N, size, n) & ~cut & ~torn
+    filled = filling_faces(lengths, E, sides, N, size, n) & ~(cut | torn)
     far = np.zeros(n, bool)
     far[F[torn].ravel()] = True
-    skin = ~(cut | torn | filled)
+    skin = ~(cut | torn | filled | mesh.wall[F[:, 0]])
     if not skin.all():
         F, N, share = _take(skin, F, N, share)
         E, counts, sides = face_edges(F)
@@ -468,10 +479,13 @@ def _weld(V: Floats, F: Ints, N: Floats, E: Ints, counts: Ints, sides: Ints, sam
     return np.where(root < 0, np.arange(n), root)
 
 
-def _inside_out(V: Floats, F: Ints, A: Floats, labels: Ints, border: Ints) -> tuple[Bools, bool]:
-    """Which components to turn, (c,), and whether the largest is among them."""
+def _inside_out(
+    V: Floats, F: Ints, N: Floats, A: Floats, labels: Ints, border: Ints
+) -> tuple[Bools, Bools, bool]:
+    """Which components to turn, (c,), which are inner walls, whether the largest is turned."""
     c = labels.max() + 1
-    area = np.bincount(labels[F[:, 0]], A)
+    part = labels[F[:, 0]]
+    area = np.bincount(part, A)
     flux, reach = _flux(V, F, labels, c)
     closed = np.ones(c, bool)
     closed[labels[border.ravel()]] = False
@@ -479,9 +493,20 @@ def _inside_out(V: Floats, F: Ints, A: Floats, labels: Ints, border: Ints) -> tu
     least = np.maximum(np.where(closed, 1e-9, _INWARD) * reach, _ROUNDING * area**1.5)
     turned = flux < -least
     largest = int(np.argmax(area))
-    follows = ~closed & (area < _INDEPENDENT * area[largest])
-    turned[follows] = turned[largest]
-    return turned, bool(turned[largest])
+    large = area >= _INDEPENDENT * area[largest]
+    turned[~closed & ~large] = turned[largest]
+    walls = np.zeros(c, bool)
+    others = np.flatnonzero(large & (turned != turned[largest]))
+    if len(others):
+        whole = part == largest
+        tree, facing = KDTree(V[F[whole]].mean(1)), N[whole] * (-1.0 if turned[largest] else 1.0)
+        for other in others:
+            centres = V[F[part == other]].mean(1)
+            near = tree.query(centres)[1]
+            height = np.einsum("ij,ij->i", centres - tree.data[near], facing[near])
+            walls[other] = np.mean(height < 0.0) > _WITHIN
+        turned[walls] = turned[largest]
+    return turned, walls, bool(turned[largest])
 
 
 def _debris(part: Ints, A: Floats) -> Bools:
@@ -495,7 +520,7 @@ def _debris(part: Ints, A: Floats) -> Bools:
     return small
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _flux(V: Any, F: Any, labels: Any, c: int) -> Any:
     """Flux of the centred position, and flux at most (were all normals parallel to it)."""
     area = np.zeros(c)
@@ -530,7 +555,7 @@ def _flux(V: Any, F: Any, labels: Any, c: int) -> Any:
     return flux, reach
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _against_neighbours(F: Any, sides: Any, counts: Any, area: Any) -> Any:
     """Faces to turn so that across manifold edges all agree; of each patch the smaller area."""
     m = F.shape[0]

@@ -5,11 +5,11 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.spatial import KDTree
 
+from licp.compiled import kernel
 from licp.similarity import best_rotations
 
 __all__ = ["Followers", "LocalSimilarities", "farthest_points"]
@@ -217,7 +217,7 @@ class _Controls:
         return scale[:, None, None] * R, mean
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _moments(start: Any, at: Any, weight: Any, X: Any, Y: Any) -> Any:
     """Weighted sums of X (n, 3), and of its products with Y (n, 3), by compressed rows."""
     rows = len(start) - 1
@@ -241,7 +241,7 @@ def _moments(start: Any, at: Any, weight: Any, X: Any, Y: Any) -> Any:
     return mean, cross
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _carried(start: Any, at: Any, weight: Any, maps: Any, vectors: Any) -> Any:
     """Vectors (n, 3) under blends, by compressed rows, of maps (c, 3, 3)."""
     out = np.empty(vectors.shape)
@@ -257,7 +257,7 @@ def _carried(start: Any, at: Any, weight: Any, maps: Any, vectors: Any) -> Any:
     return out
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def farthest_points(points: Floats, count: int) -> Ints:
     """Indices of points spread by farthest-point sampling, from the one farthest off the mean.
 
@@ -289,7 +289,7 @@ def farthest_points(points: Floats, count: int) -> Ints:
     return chosen
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _precedes(points: Any, i: int, d: float, last: int, best: float) -> bool:
     """Whether a point at distance ``d`` comes before the last one at distance ``best``."""
     if d <= best * (1.0 - _EQUAL):
@@ -323,7 +323,7 @@ def _means(weights: sparse.csr_array) -> sparse.csr_array:
     return sparse.csr_array((data, weights.indices, weights.indptr), shape=weights.shape)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _gaussian(points: Floats, centres: Floats, radius: float, least: float) -> Any:
     """Gaussian weights (n, m) that are not negligible, as compressed rows.
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from licp.cloud import Cloud
 from licp.coarsening import thinned
+from licp.compiled import interruptible
 from licp.errors import InputError
 from licp.fairing import faired
 from licp.io import as_mesh
@@ -81,6 +82,7 @@ class PreparedScan:
     (163842, True)
     """
 
+    @interruptible
     def __init__(self, scan: Any) -> None:
         begun = time.perf_counter()
         mesh = as_mesh(scan, "scan")

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from licp.compiled import kernel
 from licp.errors import InputError
 from licp.readonly import ReadOnlyArrays, frozen
 
@@ -237,7 +237,7 @@ def best_rotations(cross: Floats) -> tuple[Floats, Floats]:
     return found
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _best_rotations(cross: Any) -> Any:
     c = len(cross)
     R, gain = np.empty((c, 3, 3)), np.empty(c)
@@ -279,7 +279,7 @@ def _best_rotations(cross: Any) -> Any:
     return R, gain
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _turn(K: Any, V: Any, i: int, j: int) -> None:
     """One of Jacobi's rotations: an entry of the symmetric K becomes zero, V follows."""
     if K[i, j] == 0.0:

@@ -10,13 +10,13 @@ import threading
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
 from licp.cholesky import LdlPattern
+from licp.compiled import kernel
 from licp.errors import InputError, SolverError
 from licp.geometry import unsigned
 from licp.ordering import nested_dissection
@@ -180,7 +180,7 @@ def default_backend() -> Backend:
     return backends()[0]
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _gather_scaled(
     data: NDArray[np.float64],
     source: NDArray[np.int32],
@@ -330,7 +330,7 @@ class Analysis:
         return Factor(self._symbolic.factorize(scaled), scale, self.permutation)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _gather_rows(
     B: NDArray[np.float64], permutation: NDArray[np.int64], scale: NDArray[np.float64]
 ) -> NDArray[np.float64]:
@@ -343,7 +343,7 @@ def _gather_rows(
     return out
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _scatter_rows(
     Y: NDArray[np.float64], permutation: NDArray[np.int64], scale: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], bool]:
@@ -433,7 +433,7 @@ class Factor:
         return X.reshape(B.shape)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _rings(
     indptr: NDArray[np.int32], indices: NDArray[np.int32], held: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
@@ -460,7 +460,7 @@ def _rings(
     return ring
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _apply(
     indptr: NDArray[np.uint64],
     indices: NDArray[np.uint32],
@@ -498,7 +498,7 @@ def _apply(
     return out
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _advance(
     X: NDArray[np.float64],
     R: NDArray[np.float64],

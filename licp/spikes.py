@@ -3,9 +3,9 @@
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from licp.compiled import kernel
 from licp.geometry import (
     any_of,
     bucket,
@@ -90,7 +90,7 @@ def stretched_faces(lengths: Floats, E: Ints, sides: Ints, size: float, n: int) 
     return flags
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _outgrown(E: Any, length: Any, start: Any, edge: Any, some: Any) -> Any:
     """Whether each of some edges is many times as long as half of those at one of its ends."""
     flags = np.zeros(some.size, np.bool_)
@@ -129,7 +129,7 @@ def find_spikes(V: Floats, F: Ints, N: Floats, E: Ints, size: float) -> Bools:
     return flags
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _mean_edges(lengths: Any, E: Any, n: int) -> Any:
     """Mean length of the edges at each vertex, 0 if there are none."""
     mean = np.zeros(n)
@@ -146,7 +146,7 @@ def _mean_edges(lengths: Any, E: Any, n: int) -> Any:
     return mean
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _crooked(F: Any, face_normals: Any, normals: Any) -> Any:
     """Vertices with a face more than 60 degrees off their normal: every spike has some."""
     crooked = np.zeros(normals.shape[0], np.bool_)
@@ -161,7 +161,7 @@ def _crooked(F: Any, face_normals: Any, normals: Any) -> Any:
     return crooked
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _keep_raised(suspect: Any, V: Any, normals: Any, mean: Any, start: Any, neighbour: Any) -> None:
     """Take the flag from vertices that lie level with the mean of their neighbours."""
     for v in range(suspect.size):
@@ -174,7 +174,7 @@ def _keep_raised(suspect: Any, V: Any, normals: Any, mean: Any, start: Any, neig
         suspect[v] = abs(height) > _RAISED * mean[v] * (start[v + 1] - start[v])
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _find_spikes(V: Any, mean: Any, start: Any, neighbour: Any, suspects: Any) -> Any:
     """Suspects that score, and vertices within two edges of them that stick out too.
 
@@ -219,7 +219,7 @@ def _find_spikes(V: Any, mean: Any, start: Any, neighbour: Any, suspects: Any) -
     return spike, tip
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _with_flanks(
     V: Any, normals: Any, start: Any, neighbour: Any, spike: Any, tip: Any, size: float
 ) -> Any:
@@ -286,7 +286,7 @@ def _with_flanks(
     return out
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _on_flank(x: Any, normal: Any, centre: Any, axis: Any, reach: float) -> bool:
     """Whether a vertex is within reach of an axis, and steep there, and faces away from it."""
     along, up = 0.0, 0.0
@@ -302,7 +302,7 @@ def _on_flank(x: Any, normal: Any, centre: Any, axis: Any, reach: float) -> bool
     return up < _STEEP and away > _OUTWARD * off and off < reach
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _proportions(V: Any, own: Any, ring: Any, centre: Any, axis: Any) -> Any:
     """Height of a part over the centre of the ring around it, and how wide that ring is.
 
@@ -333,7 +333,7 @@ def _proportions(V: Any, own: Any, ring: Any, centre: Any, axis: Any) -> Any:
     return high, np.sqrt(wide / len(ring))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _stick_out(
     V: Any,
     mean: Any,

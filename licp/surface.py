@@ -24,7 +24,7 @@ from licp.geometry import (
 from licp.laplacian import cotangent_laplacian
 from licp.similarity import Similarity
 
-__all__ = ["Surface", "even_subset", "group_sums", "spatial_order"]
+__all__ = ["Surface", "even_sample", "even_subset", "group_sums", "spatial_order"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -269,17 +269,22 @@ def spatial_order(points: Floats) -> Ints:
     return order
 
 
-def even_subset(points: Floats, weights: Floats, count: int) -> Ints:
-    """Indices of at most ``count`` points that carry about equal shares of the weight.
+def even_sample(points: Floats, weights: Floats, count: int) -> tuple[Ints, Floats]:
+    """Indices of at most ``count`` points, and the share of the weight that each speaks for.
 
     Chosen along the Morton curve, so their number per area follows the weights and the order of
-    the input does not matter.
+    the input does not matter.  A point that has more than one share is there once.
     """
     order = spatial_order(points)
     order = order[weights[order] > 0]
     if len(order) <= count:
-        return order
+        return order, weights[order]
     reached = np.cumsum(weights[order])
     at = np.searchsorted(reached, (np.arange(count) + 0.5) / count * reached[-1])
-    chosen: Ints = order[np.unique(np.minimum(at, len(order) - 1))]
-    return chosen
+    chosen, shares = np.unique(np.minimum(at, len(order) - 1), return_counts=True)
+    return order[chosen], shares * (reached[-1] / count)
+
+
+def even_subset(points: Floats, weights: Floats, count: int) -> Ints:
+    """Indices of at most ``count`` points; those of :func:`even_sample`."""
+    return even_sample(points, weights, count)[0]

@@ -3,9 +3,9 @@
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from licp.compiled import kernel
 from licp.geometry import even_directions, vertex_normals
 
 __all__ = ["visible_share"]
@@ -61,7 +61,7 @@ def visible_share(vertices: Floats, faces: Ints) -> Floats:
     return np.where(faced > 0, seen / np.where(faced > 0, faced, 1.0), 1.0)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _look(
     X: Any, Y: Any, Z: Any, cosine: Any, front: Any, back: Any, seen: Any, faced: Any
 ) -> None:
@@ -73,7 +73,7 @@ def _look(
             seen[i] += abs(c)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _depth_images(X: Any, Y: Any, Z: Any, F: Any, size: int) -> Any:
     """Greatest and least depth of the faces at each pixel centre."""
     front = np.full((size, size), -np.inf)

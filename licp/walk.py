@@ -3,8 +3,9 @@
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from licp.compiled import kernel
 
 __all__ = ["walk_nearest"]
 
@@ -47,13 +48,13 @@ def walk_nearest(
     return found
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _gap(Q: Any, i: Any, S: Any, j: Any) -> Any:
     x, y, z = Q[i, 0] - S[j, 0], Q[i, 1] - S[j, 1], Q[i, 2] - S[j, 2]
     return x * x + y * y + z * z
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _walk(Q: Any, guess: Any, S: Any, start: Any, around: Any) -> Any:
     found = np.empty(len(Q), np.int64)
     for i in range(len(Q)):

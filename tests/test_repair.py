@@ -489,3 +489,22 @@ def test_flat_parts_are_not_turned_by_rounding() -> None:
     for unit in (1.0, 0.3, 1e5):
         found = clean(unit * soup + unit * 7.0, np.arange(len(soup)).reshape(-1, 3))
         assert found.report.turned_components == 0
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+def test_the_inner_wall_of_something_hollow_is_not_met(inverted: bool) -> None:
+    V, F = ball(4)
+    both = np.vstack([V, 0.95 * V]), np.vstack([F, F[:, ::-1] + len(V)])
+    faces = both[1][:, ::-1] if inverted else both[1]
+    whole, scan = clean(both[0], faces), clean_scan(both[0], faces)
+    assert np.array_equal(scan.vertices, V) and volume(scan.vertices, scan.faces) > 0
+    assert len(whole.vertices) == 2 * len(V)
+    wall = 4 * np.pi / 3 * (1 - 0.95**3)
+    assert volume(whole.vertices, whole.faces) == pytest.approx(wall, rel=0.01)
+    for mesh in (whole, scan):
+        assert mesh.report.inner_walls == 1
+        assert mesh.report.turned_components == (2 if inverted else 0)
+    # Beside the other, it is only wound the wrong way round.
+    beside = clean_scan(np.vstack([V, 0.95 * V + [3, 0, 0]]), both[1])
+    assert beside.report.inner_walls == 0 and beside.report.turned_components == 1
+    assert volume(beside.vertices, beside.faces) == pytest.approx(2 * volume(V, F), rel=0.2)

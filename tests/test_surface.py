@@ -8,7 +8,7 @@ from licp.coarsening import thin
 from licp.geometry import vertex_areas
 from licp.repair import clean
 from licp.similarity import Similarity
-from licp.surface import Surface, even_subset, spatial_order
+from licp.surface import Surface, even_sample, even_subset, spatial_order
 
 
 def upper_half(mesh: Arrays) -> Arrays:
@@ -174,6 +174,17 @@ def test_few_points_are_all_chosen() -> None:
     V, _ = ball(1)
     weights = np.r_[0.0, np.ones(len(V) - 1)]
     assert np.array_equal(np.sort(even_subset(V, weights, 1000)), np.arange(1, len(V)))
+
+
+@pytest.mark.parametrize("count", [200, 1000, 10_000])
+def test_a_sample_speaks_for_all_of_the_weight(count: int) -> None:
+    V, _ = ball(4)
+    weights = np.where(V[:, 2] > 0.9, 100.0, 1.0)
+    chosen, shares = even_sample(V, weights, count)
+    assert shares.sum() == pytest.approx(weights.sum())
+    upper = weights[V[:, 2] > 0.9].sum() / weights.sum()
+    found = shares[V[chosen, 2] > 0.9].sum() / shares.sum()
+    assert found == pytest.approx(upper, abs=2.0 / np.sqrt(count))
 
 
 def test_thinning_keeps_vertices_and_averages_normals() -> None:

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from licp.compiled import kernel
 from licp.errors import DatasetError, InputError
 from licp.files import as_path, read_text
 from licp.mesh import Mesh
@@ -299,7 +299,7 @@ def _grid(Q: Floats) -> tuple[Ints, Floats, Floats, Ints, Ints]:
     return cells, low, width, order, start
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _volume(V: Any, F: Any) -> Any:
     """Six times the signed volume between the faces and the origin: positive if wound outwards."""
     total = 0.0
@@ -311,7 +311,7 @@ def _volume(V: Any, F: Any) -> Any:
     return total
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _hits(
     P: Any, F: Any, Q: Any, order: Any, start: Any, origin: Any, width: Any, cells: Any
 ) -> Any:

@@ -43,9 +43,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from licp.compiled import kernel
 from licp.errors import InputError
 
 __all__ = ["Agreement", "annotation_agreement", "pool"]
@@ -239,7 +239,7 @@ def pool(agreements: Sequence[Agreement]) -> dict[str, float]:
     return {n: float(np.average([getattr(a, n) for a in agreements], 0, weights)) for n in names}
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _agree(
     places: Any, begin: Any, points: Any, loose: Any, start: Any, width: float, gap: float
 ) -> Any:
@@ -283,7 +283,7 @@ def _agree(
     return matrix, distance, counted, local, effective, others
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _boxes(points: Any, start: Any) -> Any:
     """Bounds of each stretch of a curve and the sample after it, kept where the stretch begins."""
     boxes = np.empty((len(points), 6))
@@ -295,7 +295,7 @@ def _boxes(points: Any, start: Any) -> Any:
     return boxes
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _to_curve(
     place: Any, points: Any, boxes: Any, first: int, last: int, gap: float, near: int
 ) -> Any:
@@ -314,7 +314,7 @@ def _to_curve(
     return best, at, found
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _to_stretch(place: Any, points: Any, first: int, last: int, gap: float) -> Any:
     """To the line through successive samples, which is broken at larger gaps."""
     best, at = np.inf, -1
