@@ -286,8 +286,10 @@ class StageMatcher:
 def _beyond(points: Floats, near: Ints, surface: Surface) -> Bools:
     """Whether the nearest points of a surface, walked to from vertices, lie on its border, (q,)."""
     at = walk_nearest(points, near, surface.vertices, surface.neighbours)
-    face, barycentric, _ = surface.project(points, at)
-    return surface.border.holds(face, barycentric)
+    beyond = surface.beside_border[at]
+    face, barycentric, _ = surface.project(points[beyond], at[beyond])
+    beyond[beyond] = surface.border.holds(face, barycentric)
+    return beyond
 
 
 def _touch(flags: Bools | None, surface: Surface, face: Ints, barycentric: Floats) -> Bools:

@@ -65,9 +65,9 @@ def cut_faces(V: Floats, F: Ints, N: Floats, A: Floats, sides: Ints, counts: Int
     (True, True)
     """
     flags, plane = _plane_regions(N, A, sides, counts)
-    C = V[F].mean(1)
-    ends = _ends(C, N, A)
-    for n, height in [*((N[f], C[f] @ N[f]) for f in plane), *ends]:
+    planes = [(N[f], V[F[f]].mean(0) @ N[f]) for f in plane] + _ends(V, F, N, A)
+    C = V[F].mean(1) if planes else np.empty((0, 3))
+    for n, height in planes:
         below, towards = (height - C @ n) / np.sqrt(A.sum()), N @ n
         on = (np.abs(below) < _NEAR) & (towards > _TOWARDS)
         if A[below < -_RIM[0]].sum() < _PAST * A.sum() and np.count_nonzero(on) >= _FACES:
@@ -90,19 +90,14 @@ def _plane_regions(N: Floats, A: Floats, sides: Ints, counts: Ints) -> tuple[Boo
     return cut[region], np.flatnonzero(cut)
 
 
-def _ends(C: Floats, N: Floats, A: Floats) -> list[tuple[Floats, float]]:
-    """Normals and heights of planes, however rough, at which much of a surface ends.
-
-    Parameters
-    ----------
-    C, N, A : (m, 3), (m, 3) and (m,) float64
-        Centres, normals and areas of the faces.
-    """
+def _ends(V: Floats, F: Ints, N: Floats, A: Floats) -> list[tuple[Floats, float]]:
+    """Normals and heights of planes, however rough, at which much of a surface ends."""
     reached = np.cumsum(A)
     at = np.searchsorted(reached, (np.arange(_SAMPLES) + 0.5) / _SAMPLES * reached[-1])
-    middle, size = C[at].mean(0), np.sqrt(reached[-1])
-    points, facing = (C[at] - middle) / size, N[at]
-    n, heights = _outlook(points)
+    C, size = V[F[at]].mean(1), np.sqrt(reached[-1])
+    middle = C.mean(0)
+    points, facing = (C - middle) / size, N[at]
+    n, heights = _outlook(points[::4])
     seen = np.mean(_on(points, facing, n, heights, _ROUNDS[0]), axis=1)
     first = _apart(n, seen)
     n, heights = n[first], heights[first]

@@ -102,7 +102,7 @@ class PreparedScan:
         self.full.normals = self.fair.normals
         self.sparse, self.kept = thinned(self.fair, _SPACING * self.fair.size)
         _made_ready(self.sparse)
-        _ = self.fair.incidence
+        _ = self.fair.incidence, self.fair.beside_border
         self.ignored: Bools | None = None
         self.shown = self.full
         self.seconds = time.perf_counter() - begun
@@ -171,4 +171,5 @@ class PreparedScan:
 
 def _made_ready(surface: Surface) -> None:
     """Find what a search needs of a surface; kept there, and the same wherever it is moved to."""
-    _ = surface.laplacian, surface.fans, surface.border, surface.at_border, surface.neighbours
+    _ = surface.laplacian, surface.fans, surface.border, surface.neighbours
+    _ = surface.at_border, surface.beside_border

@@ -100,6 +100,13 @@ class Surface:
         return border_vertices(*self.edges[:2], len(self.vertices))
 
     @cached_property
+    def beside_border(self) -> Bools:
+        """Vertices of faces that have one at the border, (n,)."""
+        flags = np.zeros(len(self.vertices), bool)
+        flags[self.faces[any_of(self.at_border[self.faces])].ravel()] = True
+        return flags
+
+    @cached_property
     def border(self) -> Border:
         """Tells which points of the surface lie on its border."""
         return Border(self.faces, len(self.vertices), self.edges)
@@ -166,7 +173,8 @@ class Surface:
 
     def _hand_on(self, other: "Surface") -> None:
         """Tell another surface of the same faces what depends on them alone, if it is known."""
-        for name in ("edges", "at_border", "border", "incidence", "fans", "neighbours"):
+        names = "edges", "at_border", "beside_border", "border", "incidence", "fans", "neighbours"
+        for name in names:
             if name in self.__dict__:
                 other.__dict__[name] = self.__dict__[name]
 
