@@ -22,6 +22,7 @@ from benchmarks.heads import Head, HeadSet, generated_head, head_regions
 from benchmarks.measures import measure
 from benchmarks.report import bars, environment, provenance, table, write_json
 from data_fixtures.head import template as made_up_template
+from licp.closest import Border
 from licp.errors import LicpError
 from licp.schedule import Schedule
 
@@ -99,18 +100,23 @@ def _stages(count: int) -> Variant:
     return Variant(name, f"{count} stages", lambda _: Schedule.progressive(count))
 
 
-def _no_rim(match: Any) -> Any:
-    def with_rimless_target(self: Any, *arguments: Any) -> Any:
-        target = self._scan.target
-        nowhere = np.zeros(len(target.vertices), bool)
-        with patch.dict(target.__dict__, at_border=nowhere):
-            return match(self, *arguments)
-
-    return with_rimless_target
-
-
 def _no_border(holds: Any) -> Any:
     return lambda self, face, barycentric: np.zeros(len(face), bool)
+
+
+def _no_rim(beyond: Any) -> Any:
+    return lambda points, near, surface: np.zeros(len(points), bool)
+
+
+def _rim_still(beyond: Any) -> Any:
+    """Where borders hold nothing, they still tell what lies beyond them."""
+    holds = Border.holds
+
+    def told(*arguments: Any) -> Any:
+        with patch.object(Border, "holds", holds):
+            return beyond(*arguments)
+
+    return told
 
 
 def _at_vertex(project: Any) -> Any:
@@ -132,8 +138,11 @@ def _vertices_as_feet(_: Any) -> Any:
     return feet
 
 
-_RIM: dict[str, Replacement] = {"licp.correspondence.StageMatcher.match": _no_rim}
-_BORDER: dict[str, Replacement] = {"licp.closest.Border.holds": _no_border}
+_RIM: dict[str, Replacement] = {"licp.correspondence._beyond": _no_rim}
+_BORDER: dict[str, Replacement] = {
+    "licp.correspondence._beyond": _rim_still,
+    "licp.closest.Border.holds": _no_border,
+}
 _STAY: dict[str, Replacement] = {
     "licp.posing.refine_alignment": lambda f: lambda *a, **k: f(*a, **k | {"steps": 0})
 }

@@ -6,9 +6,15 @@ import io
 import json
 import os
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
 
 from licp.errors import LicpError, OutputError, described
 
@@ -21,6 +27,7 @@ __all__ = [
     "parse_json",
     "read_json",
     "read_text",
+    "sole_writer",
     "write_file",
 ]
 
@@ -130,3 +137,37 @@ def write_file(path: Path, data: bytes) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+@contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Make a folder, and let no other process that asks for the same write to it meanwhile.
+
+    The system lets go of it when the process ends, however it does.  On systems and file systems
+    without such locks nothing is held.
+
+    Raises
+    ------
+    OutputError
+        If another process has it, or the folder cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = os.open(folder, os.O_RDONLY) if fcntl is not None else None
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written: {error.strerror or error}") from error
+    try:
+        if held is not None and fcntl is not None:
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise OutputError(
+                    f"{folder}: another process is writing there; wait for it, or name another "
+                    "folder"
+                ) from None
+            except OSError:
+                pass
+        yield
+    finally:
+        if held is not None:
+            os.close(held)

@@ -364,6 +364,14 @@ def test_wrong_options_are_refused_at_once(arguments: dict[str, Any], message: s
         morph_many(heads.short_morpher(), {}, **arguments)
 
 
+def test_a_daemonic_process_is_told_to_give_an_executor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
+    with pytest.raises(licp.InputError, match="daemonic"):
+        morph_many(heads.short_morpher(), {})
+    with ThreadPoolExecutor(1) as threads:
+        assert not dict(morph_many(heads.short_morpher(), {}, threads))
+
+
 def test_wrong_templates_and_scans_are_refused() -> None:
     with pytest.raises(licp.MeshFileError):
         morph_many("none.obj", {})

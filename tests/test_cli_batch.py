@@ -519,6 +519,29 @@ def test_bad_calls(folder: Path, more: list[str], code: int, message: str) -> No
     assert not Path("out").exists()
 
 
+_HOLD = """
+import sys, time
+from pathlib import Path
+from licp.files import sole_writer
+with sole_writer(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such locks")
+def test_two_batches_do_not_write_to_one_folder(folder: Path) -> None:
+    place = [sys.executable, "-c", _HOLD, str(folder / "out")]
+    with subprocess.Popen(place, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None and other.stdout.readline() == "held\n"
+        done = run()
+        assert done.exit_code == 5 and "another process is writing there" in done.stderr
+        assert os.listdir("out") == []
+        other.kill()
+    assert run().exit_code == 7
+    assert set(table()) == {"a", "b", "c"}
+
+
 def test_roots_that_hold_nothing(folder: Path) -> None:
     (folder / "empty").mkdir()
     assert run(root="empty").exit_code == 3

@@ -1,6 +1,7 @@
 """Jobs that share one object, handed to any executor a few at a time; a failure is a value."""
 
 import hashlib
+import multiprocessing
 import pickle
 import threading
 import traceback
@@ -103,6 +104,11 @@ def open_executor(
         count = getattr(executor, "_max_workers", None)
         usual = 2 * count if isinstance(count, int) else _IN_FLIGHT
         return nullcontext((executor, usual if in_flight is None else in_flight))
+    if multiprocessing.current_process().daemon:
+        raise InputError(
+            "this is a daemonic process, as those of multiprocessing.Pool are, which may start no "
+            "others: give an executor, or call Morpher.morph here"
+        )
     return _own_workers(workers, in_flight, timeout)
 
 

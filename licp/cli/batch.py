@@ -22,6 +22,7 @@ from licp.batch.sources import Source, folder_meshes, folder_sources, headspace_
 from licp.cli.group import EPILOG, SOME_FAILED
 from licp.cli.outputs import BACKEND, FILE, LEVELS, REGIONS, chosen_schedule
 from licp.errors import DatasetError, DatasetWarning, InputError
+from licp.files import sole_writer
 from licp.headspace import Headspace
 from licp.io import load_mesh
 from licp.morph import Morpher
@@ -140,6 +141,7 @@ def batch(
         "format": ending,
         "vertex_data": vertex_data,
     }
+    click.get_current_context().with_resource(sole_writer(out.resolve()))
     records = Records(out.resolve(), manifest(template, settings, morpher.backend), f".{ending}")
     todo = [s for s in sources if not records.done(s.key, s.files, s.metadata)]
     if not quiet:
