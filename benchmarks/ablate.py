@@ -22,7 +22,6 @@ from benchmarks.heads import Head, HeadSet, generated_head, head_regions
 from benchmarks.measures import measure
 from benchmarks.report import bars, environment, provenance, table, write_json
 from data_fixtures.head import template as made_up_template
-from licp.closest import Border
 from licp.errors import LicpError
 from licp.schedule import Schedule
 
@@ -108,17 +107,6 @@ def _no_rim(beyond: Any) -> Any:
     return lambda points, near, surface: np.zeros(len(points), bool)
 
 
-def _rim_still(beyond: Any) -> Any:
-    """Where borders hold nothing, they still tell what lies beyond them."""
-    holds = Border.holds
-
-    def told(*arguments: Any) -> Any:
-        with patch.object(Border, "holds", holds):
-            return beyond(*arguments)
-
-    return told
-
-
 def _at_vertex(project: Any) -> Any:
     def vertex_as_foot(self: Any, points: Any, near: NDArray[np.int64]) -> Any:
         start, faces = self.incidence
@@ -139,10 +127,7 @@ def _vertices_as_feet(_: Any) -> Any:
 
 
 _RIM: dict[str, Replacement] = {"licp.correspondence._beyond": _no_rim}
-_BORDER: dict[str, Replacement] = {
-    "licp.correspondence._beyond": _rim_still,
-    "licp.closest.Border.holds": _no_border,
-}
+_BORDER: dict[str, Replacement] = {"licp.closest.Border.holds": _no_border}
 _STAY: dict[str, Replacement] = {
     "licp.posing.refine_alignment": lambda f: lambda *a, **k: f(*a, **k | {"steps": 0})
 }

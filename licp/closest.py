@@ -704,22 +704,64 @@ class Border:
         flags: Bools = _on_border(*map(read_only_view, (f, bary, self._opposite, self._corners)))
         return flags
 
+    def nearest_to(
+        self, points: Floats, vertex_ids: Ints, vertices: Floats, faces: Ints, incidence: Any
+    ) -> Bools:
+        """Flags (q,) of points whose closest one around a given vertex lies on the border.
+
+        What :func:`closest_on_incident` and :meth:`holds` tell, without checks of what is given.
+
+        Parameters
+        ----------
+        points : (q, 3) float64
+            Queries.
+        vertex_ids : (q,) int64
+            The vertex whose triangles are searched, one for each query.
+        vertices : (n, 3) float64
+            Of the mesh.
+        faces : (m, 3) int64
+            Of the mesh.
+        incidence : tuple
+            Of :func:`licp.geometry.vertex_faces`.
+        """
+        mesh = vertices, faces, *incidence
+        arrays = points, vertex_ids, *mesh, self._opposite, self._corners
+        flags: Bools = _feet_on_border(*map(read_only_view, arrays))
+        return flags
+
 
 @kernel
 def _on_border(face: Any, bary: Any, opposite: Any, corners: Any) -> Any:
     flags = np.zeros(len(face), np.bool_)
     for i in range(len(face)):
-        f = face[i]
-        if f < 0:
-            continue
-        inside, corner = 0, False
-        for k in range(3):
-            if bary[i, k] > 1e-9:
-                inside += 1
-                corner |= corners[f, k]
-            else:
-                flags[i] |= opposite[f, k]
-        flags[i] |= corner and inside == 1
+        if face[i] >= 0:
+            flags[i] = _held(face[i], bary[i, 0], bary[i, 1], bary[i, 2], opposite, corners)
+    return flags
+
+
+@kernel
+def _held(f: int, u: float, v: float, w: float, opposite: Any, corners: Any) -> Any:
+    """Whether a point of a face lies on a border edge or at an end of one."""
+    inside, corner, edge = 0, False, False
+    for k, weight in enumerate((u, v, w)):
+        if weight > 1e-9:
+            inside += 1
+            corner |= corners[f, k]
+        else:
+            edge |= opposite[f, k]
+    return edge or (corner and inside == 1)
+
+
+@kernel
+def _feet_on_border(
+    P: Any, at: Any, V: Any, F: Any, start: Any, around: Any, opposite: Any, corners: Any
+) -> Any:
+    flags = np.zeros(len(at), np.bool_)
+    for i in range(len(at)):
+        p = (P[i, 0], P[i, 1], P[i, 2])
+        f, u, v, w, _ = _nearest_around(p, at[i], V, F, start, around)
+        if f >= 0:
+            flags[i] = _held(f, u, v, w, opposite, corners)
     return flags
 
 

@@ -287,8 +287,8 @@ def _beyond(points: Floats, near: Ints, surface: Surface) -> Bools:
     """Whether the nearest points of a surface, walked to from vertices, lie on its border, (q,)."""
     at = walk_nearest(points, near, surface.vertices, surface.neighbours)
     beyond = surface.beside_border[at]
-    face, barycentric, _ = surface.project(points[beyond], at[beyond])
-    beyond[beyond] = surface.border.holds(face, barycentric)
+    mesh = surface.vertices, surface.faces, surface.incidence
+    beyond[beyond] = surface.border.nearest_to(points[beyond], at[beyond], *mesh)
     return beyond
 
 

@@ -390,11 +390,12 @@ def _without_flaws(mesh: _Sound) -> CleanMesh:
     many = mesh.used.sum()
     if spike.sum() > np.clip(_SHARE_PER_VERTEX * many, *_SPIKE_SHARE) * many:
         spike[:] = False
-    keep = ~any_of(spike[F])
+    keep = ~any_of(spike[F]) if spike.any() else np.ones(len(F), bool)
     if not keep.all():
         labels = components(F[keep], n)
-    # A point that was far off lost all of its faces.
-    spike |= far & (np.bincount(F.ravel(), minlength=n) == 0)
+    if far.any():
+        # A point that was far off lost all of its faces.
+        spike |= far & (np.bincount(F.ravel(), minlength=n) == 0)
     part = labels[F[:, 0]]
     small = np.append(_debris(part[keep], share[keep]), False)
     keep &= ~small[part]
