@@ -11,9 +11,9 @@ from licp.geometry import face_edges
 __all__ = ["cotangent_laplacian"]
 
 # A triangle whose two shorter sides outreach the longest by less than this part of the longest
-# is mollified.  1 % leaves every angle below 168 degrees alone and bounds every cotangent by
-# about 100, which the thin plate squares; a hundred times less lets one sliver decide the
-# conditioning of the whole system.
+# is mollified.  1 % leaves angles below 164 degrees alone between sides of one length, below 142
+# where one is twenty times the other, and bounds every cotangent by about 100, which the thin plate
+# squares; a hundred times less lets one sliver decide the conditioning of the whole system.
 _MOLLIFY = 1e-2
 
 # Least mass of a vertex in parts of the mean: thin-plate entries grow like 1 / mass.  Fine

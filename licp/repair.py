@@ -249,7 +249,7 @@ def clean_scan(vertices: ArrayLike, faces: ArrayLike) -> CleanMesh:
     away) and drag their edges with them: height times mean edge length, both in units of the
     median edge of that ring, above 3.5; with them go vertices up to two edges away that score
     above 1.2. *Debris* are parts with less than 1 % of the area of the largest part, which always
-    stays, or of fewer than four faces beside one of more than 400.
+    stays, or of fewer faces than four and than 1 % of those of the part that has most.
 
     Parameters
     ----------
