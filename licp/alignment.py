@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from licp.cloud import Cloud, best_apart
+from licp.cloud import Cloud
 from licp.compiled import kernel
 from licp.errors import InputError
 from licp.feature_tree import FeatureTree, Looks
-from licp.geometry import even_directions
+from licp.geometry import best_apart, even_directions
 from licp.similarity import Similarity, fit_similarity, similarities_of_moments
 from licp.surface import Surface, even_subset
 from licp.threads import ALONE, Crew

@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from licp.features import HeatCurvature
+from licp.geometry import best_apart
 from licp.similarity import Similarity
 from licp.surface import Surface, even_subset
 
-__all__ = ["Cloud", "best_apart"]
+__all__ = ["Cloud"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -156,29 +157,6 @@ def _sample(surface: Surface, area: Floats, count: int) -> Ints:
     for bit in range(max(len(chosen) - 1, 1).bit_length()):
         reversed_bits += ((k >> bit) & 1) * 0.5 ** (bit + 1)
     return chosen[np.argsort(reversed_bits, kind="stable")]
-
-
-def best_apart(cost: Floats, near: NDArray[np.bool_], count: int) -> list[int]:
-    """The cheapest, then the cheapest of what is near none of those before.
-
-    Parameters
-    ----------
-    cost : (n,) float64
-        Of each.
-    near : (n, n) bool
-        Which are near each other.
-    count : int
-        How many at most.
-    """
-    open_ = np.ones(len(cost), bool)
-    kept: list[int] = []
-    for i in np.argsort(cost, kind="stable"):
-        if open_[i]:
-            kept.append(int(i))
-            open_ &= ~near[i]
-            if len(kept) == count:
-                break
-    return kept
 
 
 def _far_apart(points: Floats, centre: Floats, count: int) -> list[int]:

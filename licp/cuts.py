@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from licp.compiled import kernel
+from licp.geometry import best_apart, even_directions, unite
 
 __all__ = ["cut_faces"]
 
@@ -69,12 +70,13 @@ def cut_faces(V: Floats, F: Ints, N: Floats, A: Floats, sides: Ints, counts: Int
     flags, plane = _plane_regions(N, A, sides, counts)
     planes = [(N[f], V[F[f]].mean(0) @ N[f]) for f in plane] + _ends(V, F, N, A)
     C = V[F].mean(1) if planes else np.empty((0, 3))
+    area = A.sum()
     for n, height in planes:
-        below, towards = (height - C @ n) / np.sqrt(A.sum()), N @ n
+        below, towards = (height - C @ n) / np.sqrt(area), N @ n
         on = (np.abs(below) < _NEAR) & (towards > _TOWARDS)
-        if A[below < -_RIM[0]].sum() < _PAST * A.sum() and np.count_nonzero(on) >= _FACES:
+        if A[below < -_RIM[0]].sum() < _PAST * area and np.count_nonzero(on) >= _FACES:
             flags |= (below < _NEAR) | (below < _RIM[0]) & (towards > _RIM[1])
-    if A[flags].sum() > _SHARE[1] * A.sum():
+    if A[flags].sum() > _SHARE[1] * area:
         flags[:] = False
     return flags
 
@@ -101,7 +103,9 @@ def _ends(V: Floats, F: Ints, N: Floats, A: Floats) -> list[tuple[Floats, float]
     points, facing = (C - middle) / size, N[at]
     n, heights = _outlook(points[::_FIRST])
     seen = np.mean(_on(points[::_FIRST], facing[::_FIRST], n, heights, _ROUNDS[0]), axis=1)
-    first = _apart(n, seen)
+    some = np.flatnonzero(seen >= _LEAST / 2)
+    alike = _along(n[some], n[some]) > _TOWARDS
+    first = some[best_apart(-seen[some], alike, len(some))]
     n, heights = n[first], heights[first]
     for reach in _ROUNDS:
         on = _on(points, facing, n, heights, reach).astype(np.float64)
@@ -130,23 +134,9 @@ def _along(n: Floats, rows: Floats) -> Floats:
     return products
 
 
-def _apart(directions: Floats, seen: Floats) -> Ints:
-    """Directions in which most is seen, and no two of them near each other."""
-    alike = _along(directions, directions) > _TOWARDS
-    left = seen >= _LEAST / 2
-    found = []
-    while left.any():
-        found.append(int(np.argmax(np.where(left, seen, -1.0))))
-        left &= ~alike[found[-1]]
-    return np.array(found, np.int64)
-
-
 def _outlook(points: Floats) -> tuple[Floats, Floats]:
     """Directions (d, 3), evenly spread, and how far points (s, 3) reach in each but for a few."""
-    k = np.arange(_DIRECTIONS) + 0.5
-    z, turn = 1.0 - 2.0 * k / _DIRECTIONS, np.pi * (1.0 + np.sqrt(5.0)) * k
-    r = np.sqrt(1.0 - z**2)
-    directions = np.stack([r * np.cos(turn), r * np.sin(turn), z], 1)
+    directions = even_directions(_DIRECTIONS)
     last = int((1.0 - _BEYOND) * len(points))
     return directions, np.partition(_along(directions, points), last, axis=1)[:, last]
 
@@ -168,14 +158,7 @@ def _even_regions(N: Any, sides: Any, counts: Any) -> Any:
                 continue
             if N[f, 0] * N[g, 0] + N[f, 1] * N[g, 1] + N[f, 2] * N[g, 2] <= _COPLANAR:
                 continue
-            a = f
-            while root[a] != a:
-                root[a] = root[root[a]]
-                a = root[a]
-            while root[g] != g:
-                root[g] = root[root[g]]
-                g = root[g]
-            root[max(a, g)] = min(a, g)
+            unite(root, f, g)
     for f in range(m):
         # Roots are never above what hangs on them, so theirs are final already.
         root[f] = root[root[f]]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from licp.compiled import kernel
-from licp.geometry import any_of, bucket, union
+from licp.geometry import any_of, bucket, joined
 
 __all__ = ["filling_faces"]
 
@@ -31,8 +31,6 @@ _ROUNDS = 5
 # What is usual is the third shortest edge of a vertex: on the border of a hole two are the border's
 # own, and most of the others may reach across.
 _USUAL = 3
-# More of them than this share of the faces is the way that a mesh was made.
-_SHARE = 0.05
 
 
 def filling_faces(
@@ -78,52 +76,37 @@ def filling_faces(
         return np.zeros(len(sides), bool)
     start, end = bucket(E.ravel(), n)
     ratio = _of_usual(E, lengths, start, end // 2)
-    patch = _patches(E, sides, ratio > _BESIDE)
     begins = any_of((long & (ratio > _ACROSS))[sides])
+    if not begins.any():
+        return begins
+    pairs, edge = _meeting(sides)
+    patch = joined(pairs[ratio[edge] > _BESIDE], len(sides))
     flags = np.isin(patch, patch[begins])
-    if begins.any():
-        _join(flags, sides, N)
-    if np.count_nonzero(flags) > _SHARE * len(flags):
-        flags[:] = False
+    _join(flags, pairs[np.bincount(edge)[edge] == 1], N)
     return flags
 
 
-def _patches(E: Ints, sides: Ints, joins: Bools) -> Ints:
-    """Number of the patch of each face; faces hang together by some edges (k,), (m,)."""
-    face, side = np.nonzero(joins[sides])
-    edge = sides[face, side]
-    order = np.argsort(edge, kind="stable")
-    same = edge[order][1:] == edge[order][:-1]
-    rows = np.stack([face[order][:-1][same], face[order][1:][same]], 1)
-    root: Ints = union(rows[:, [0, 1, 1]], len(sides))
-    return np.where(root < 0, np.arange(len(sides)), root)
+def _meeting(sides: Ints) -> tuple[Ints, Ints]:
+    """Pairs (p, 2) of faces that follow each other at an edge, and that edge (p,)."""
+    order = np.argsort(sides.ravel(), kind="stable")
+    edge = sides.ravel()[order]
+    same = edge[1:] == edge[:-1]
+    return np.stack([order[:-1], order[1:]], 1)[same] // 3, edge[1:][same]
 
 
-def _join(flags: Bools, sides: Ints, N: Floats) -> None:
-    """Flag faces, too, that bend less towards a filling than towards all else."""
-    beside = _beside(sides)
+def _join(flags: Bools, pairs: Ints, N: Floats) -> None:
+    """Flag faces, too, that bend less towards a filling than towards all else beside them."""
+    face, other = np.concatenate([pairs, pairs[:, ::-1]]).T
+    cosine = np.einsum("pj,pj->p", N[face], N[other])
     for _ in range(_ROUNDS):
-        at = np.flatnonzero(any_of(flags[beside] & (beside >= 0)) & ~flags)
-        near = beside[at]
-        cosine = np.where(near >= 0, np.einsum("fj,fkj->fk", N[at], N[near]), -1.0)
-        inside = np.where(flags[near] & (near >= 0), cosine, -1.0).max(axis=1, initial=-1.0)
-        outside = np.where(flags[near], -1.0, cosine).max(axis=1, initial=-1.0)
-        joins = at[inside > outside + _CREASE]
-        if not len(joins):
+        filled = flags[other]
+        inside, outside = np.full((2, len(flags)), -1.0)
+        np.maximum.at(inside, face[filled], cosine[filled])
+        np.maximum.at(outside, face[~filled], cosine[~filled])
+        joins = ~flags & (inside > outside + _CREASE)
+        if not joins.any():
             break
-        flags[joins] = True
-
-
-def _beside(sides: Ints) -> Ints:
-    """Face beyond each side of each face, -1 if there is not just one, (m, 3)."""
-    flat = sides.ravel()
-    order = np.argsort(flat, kind="stable")
-    count = np.bincount(flat)
-    two = count[flat[order]] == 2
-    first, second = order[two].reshape(-1, 2).T
-    beside = np.full(len(flat), -1)
-    beside[first], beside[second] = second // 3, first // 3
-    return beside.reshape(-1, 3)
+        flags |= joins
 
 
 @kernel

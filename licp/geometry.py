@@ -18,10 +18,12 @@ __all__ = [
     "any_of",
     "as_faces",
     "as_points",
+    "best_apart",
     "border_vertices",
     "bucket",
     "checked_mesh",
     "components",
+    "edge_lengths",
     "edges",
     "even_directions",
     "face_edges",
@@ -29,11 +31,13 @@ __all__ = [
     "first_equal",
     "grouped_faces",
     "grown",
+    "joined",
     "mesh_size",
     "neighbours_by_edges",
     "sort_pairs",
     "sorted_corners",
     "union",
+    "unite",
     "unsigned",
     "vertex_areas",
     "vertex_faces",
@@ -223,6 +227,29 @@ def even_directions(count: int, lowest: float = -1.0) -> Floats:
     return np.stack([ring * np.cos(turn), ring * np.sin(turn), z], 1)
 
 
+def best_apart(cost: Floats, near: Bools, count: int) -> list[int]:
+    """The cheapest, then the cheapest of what is near none of those before.
+
+    Parameters
+    ----------
+    cost : (n,) float64
+        Of each.
+    near : (n, n) bool
+        Which are near each other.
+    count : int
+        How many at most.
+    """
+    open_ = np.ones(len(cost), bool)
+    kept: list[int] = []
+    for i in np.argsort(cost, kind="stable"):
+        if open_[i]:
+            kept.append(int(i))
+            open_ &= ~near[i]
+            if len(kept) == count:
+                break
+    return kept
+
+
 def grown(flags: Bools, neighbours: tuple[NDArray[Any], NDArray[Any]], rings: int) -> Bools:
     """Flags of vertices, and of those within so many edges of them, for each row (k, n).
 
@@ -283,6 +310,18 @@ def components(faces: ArrayLike, n: int) -> Ints:
     rank[n] = -1  # the root -1 of unreferenced vertices lands here
     labels: Ints = rank[roots]
     return labels
+
+
+def joined(pairs: Ints, n: int) -> Ints:
+    """The lowest of those that each of n hangs together with by pairs (k, 2), or itself, (n,).
+
+    Examples
+    --------
+    >>> joined(np.array([[1, 3], [4, 3]]), 6).tolist()
+    [0, 1, 2, 1, 1, 5]
+    """
+    root: Ints = union(pairs[:, [0, 1, 1]], n)
+    return np.where(root < 0, np.arange(n), root)
 
 
 def vertex_faces(faces: ArrayLike, n: int) -> tuple[Ints, Ints]:
@@ -536,6 +575,18 @@ def sort_pairs(keys: Any, values: Any) -> Any:
 
 
 @kernel
+def unite(parent: Any, a: int, b: int) -> None:
+    """Let two trees be one, whose root is the lower of theirs."""
+    while parent[a] != a:
+        parent[a] = parent[parent[a]]
+        a = parent[a]
+    while parent[b] != b:
+        parent[b] = parent[parent[b]]
+        b = parent[b]
+    parent[max(a, b)] = min(a, b)
+
+
+@kernel
 def union(F: Any, n: int) -> Any:
     """Lowest vertex of the component of each vertex; -1 for unreferenced vertices."""
     parent = np.full(n, -1, np.int64)
@@ -544,17 +595,7 @@ def union(F: Any, n: int) -> Any:
             if parent[F[f, k]] < 0:
                 parent[F[f, k]] = F[f, k]
         for k in range(1, 3):
-            a, b = F[f, 0], F[f, k]
-            while parent[a] != a:
-                parent[a] = parent[parent[a]]
-                a = parent[a]
-            while parent[b] != b:
-                parent[b] = parent[parent[b]]
-                b = parent[b]
-            if a < b:
-                parent[b] = a
-            elif b < a:
-                parent[a] = b
+            unite(parent, F[f, 0], F[f, k])
     for v in range(n):
         if parent[v] >= 0:
             # Parents are never above their children, so theirs are final already.

@@ -25,8 +25,8 @@ from licp.geometry import (
     face_edges,
     face_normals_areas,
     first_equal,
+    joined,
     sorted_corners,
-    union,
 )
 from licp.spikes import find_spikes, stretched_faces
 
@@ -61,6 +61,9 @@ _SCRAP = 4
 # More border edges than this share of all, and faces share no vertices. Where four of five faces
 # are missing, it is less.
 _APART = 0.95
+# More faces that reach too far, to points or across holes, than this share of all is the way that a
+# mesh was made.
+_REACHING = 0.05
 # A face counts for at most so many times the area of the median face where parts are compared, and
 # where the size of a scan is told: one that is larger is no part of a surface.
 _HUGE, _ABSURD = 100.0, 1000.0
@@ -239,11 +242,13 @@ def clean_scan(vertices: ArrayLike, faces: ArrayLike) -> CleanMesh:
     *Stretched* faces have an edge longer than 5 % of the root of the area, and 24 times as long as
     half of those at one of its ends: faces at a point that is far off.
 
-    *Fillings* have an edge longer than 3 % of it, and four times as long as is usual at both ends:
+    *Fillings* have an edge longer than 5 % of it, and four times as long as is usual at both ends:
     faces with which a hole was closed; see :mod:`licp.fillings`.
 
     *Cuts* are connected plane regions of at least 20 faces and 0.5 % of the area, as left where a
-    volume or a bust was cut off and closed: no part of a head, so they become an open border.
+    volume or a bust was cut off and closed: no part of a head, so they become an open border. So do
+    rougher planes of 2 % of the area beyond which there is nothing, and what turns towards one
+    within 1 % of the root of the area; see :mod:`licp.cuts`. *Inner walls* of something hollow go.
 
     *Spikes* are vertices that stick out of the surface around them (a ring three to four edges
     away) and drag their edges with them: height times mean edge length, both in units of the
@@ -307,33 +312,14 @@ def _sound(vertices: ArrayLike, faces: ArrayLike, what: str, same: float) -> _So
     V = as_points(vertices)
     F = as_faces(faces, len(V))
     n = len(V)
-    N, A = face_normals_areas(V, F)
-    flat = A == 0.0
-    if flat.all():
-        raise MeshError(
-            f"{what}: none of the {len(F)} faces has an area: all their vertices coincide or lie "
-            "on lines, or they are too small for double precision"
-        )
-    F, N, A = _take(~flat, F, N, A)
-    first = first_equal(sorted_corners(F)) == np.arange(len(F))
-    F, N, A = _take(first, F, N, A)
-    repeated = int((~first).sum())
+    F, N, A, flat, repeated = _proper(V, F, what)
     E, counts, sides = face_edges(F)
     root = _weld(V, F, N, E, counts, sides, same)
     welded = int((root != np.arange(n)).sum())
-    thin = 0
     if welded:
-        F = root[F]
-        N, A = face_normals_areas(V, F)
         # Both ends of a short side may have been welded to each other.
-        wide = A > 0.0
-        if not wide.any():
-            raise MeshError(f"{what}: all of the {len(F)} faces are too thin to be more than lines")
-        F, N, A = _take(wide, F, N, A)
-        thin = int((~wide).sum())
-        first = first_equal(sorted_corners(F)) == np.arange(len(F))
-        F, N, A = _take(first, F, N, A)
-        repeated += int((~first).sum())
+        F, N, A, thin, again = _proper(V, root[F], what)
+        flat, repeated = flat + thin, repeated + again
         E, counts, sides = face_edges(F)
     used = np.zeros(n, bool)
     used[F.ravel()] = True
@@ -349,7 +335,7 @@ def _sound(vertices: ArrayLike, faces: ArrayLike, what: str, same: float) -> _So
     report = RepairReport(
         duplicate_vertices=welded,
         unreferenced_vertices=n - welded - int(used.sum()),
-        degenerate_faces=int(flat.sum()) + thin,
+        degenerate_faces=flat,
         duplicate_faces=repeated,
         flipped_faces=int(flip.sum()),
         inverted=inverted,
@@ -375,10 +361,10 @@ def _without_flaws(mesh: _Sound) -> CleanMesh:
     size = float(np.sqrt(sane.sum()))
     share = np.minimum(A, _HUGE * mesh.usual)
     lengths = edge_lengths(V, E)
-    torn = stretched_faces(lengths, E, sides, size, n)
+    torn = _if_few(stretched_faces(lengths, E, sides, size, n))
     cut = cut_faces(V, F, N, np.where(torn, 0.0, sane), sides, counts)
     torn &= ~cut
-    filled = filling_faces(lengths, E, sides, N, size, n) & ~(cut | torn)
+    filled = _if_few(filling_faces(lengths, E, sides, N, size, n)) & ~(cut | torn)
     far = np.zeros(n, bool)
     far[F[torn].ravel()] = True
     skin = ~(cut | torn | filled | mesh.wall[F[:, 0]])
@@ -432,6 +418,27 @@ def _finished(
     return CleanMesh(V[source], new[F], new[root], source, report)
 
 
+def _proper(V: Floats, F: Ints, what: str) -> tuple[Ints, Floats, Floats, int, int]:
+    """Faces with an area, each once, their normals and areas; how many had none, were repeated."""
+    N, A = face_normals_areas(V, F)
+    wide = A > 0.0
+    if not wide.any():
+        raise MeshError(
+            f"{what}: none of the {len(F)} faces has an area: all their vertices coincide or lie "
+            "on lines, or they are too thin or too small for double precision"
+        )
+    F, N, A = _take(wide, F, N, A)
+    first = first_equal(sorted_corners(F)) == np.arange(len(F))
+    F, N, A = _take(first, F, N, A)
+    return F, N, A, int((~wide).sum()), int((~first).sum())
+
+
+def _if_few(flags: Bools) -> Bools:
+    """These faces, but none if they are so many that the mesh was made like that."""
+    few = np.count_nonzero(flags) <= _REACHING * len(flags)
+    return flags if few else np.zeros(len(flags), bool)
+
+
 def _take(keep: Bools, F: Ints, N: Floats, A: Floats) -> tuple[Ints, Floats, Floats]:
     return (F, N, A) if keep.all() else (F[keep], N[keep], A[keep])
 
@@ -451,7 +458,7 @@ def _weld(V: Floats, F: Ints, N: Floats, E: Ints, counts: Ints, sides: Ints, sam
     if not len(rim):
         return place
     border = np.unique(rim)
-    usual = np.median(np.linalg.norm(V[rim[:, 0]] - V[rim[:, 1]], axis=1))
+    usual = np.median(edge_lengths(V, rim))
     # Any number of vertices may lie at one place: pairs are of places.
     first = first_equal((V[border] + 0.0).view(np.int64))
     near = np.stack([border, border[first]], 1)[first != np.arange(len(border))]
@@ -461,8 +468,7 @@ def _weld(V: Floats, F: Ints, N: Floats, E: Ints, counts: Ints, sides: Ints, sam
         near = np.concatenate([near, places[close]])
     if not len(near):
         return place
-    root: Ints = union(near[:, [0, 1, 1]], n)
-    place = np.where(root < 0, place, root)
+    place = joined(near, n)
     placed = face_edges(place[F])[2]
     open_side = np.flatnonzero((counts[sides] == 1) & (placed >= 0))
     where = placed.ravel()[open_side]
@@ -476,8 +482,7 @@ def _weld(V: Floats, F: Ints, N: Floats, E: Ints, counts: Ints, sides: Ints, sam
     pairs = np.concatenate(
         [np.stack([a, np.where(same_way, c, d)], 1), np.stack([b, np.where(same_way, d, c)], 1)]
     )[np.tile(agree, 2)]
-    root = union(pairs[:, [0, 1, 1]], n)
-    return np.where(root < 0, np.arange(n), root)
+    return joined(pairs, n)
 
 
 def _inside_out(

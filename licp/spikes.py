@@ -25,8 +25,6 @@ Bools = NDArray[np.bool_]
 # ends, and longer than 20 mm of 400.  Eight times as long are some on the spikes of scans and where
 # volumes were cut off and closed, 16 times a few of the latter.
 _STRETCH, _LONG = 24.0, 0.05
-# More of them than this share of the faces is the way that a mesh was made.
-_STRETCHED_SHARE = 0.05
 # Spikes, see _stick_out. Without spikes the score stays below 2.9 on real and simulated scans.
 _SUSPECT = 0.5
 # Every spike we have seen has vertices that are raised a quarter of their mean edge length above
@@ -84,10 +82,7 @@ def stretched_faces(lengths: Floats, E: Ints, sides: Ints, size: float, n: int) 
     start, end = bucket(E.ravel(), n)
     stretched = np.zeros(len(E), bool)
     stretched[long] = _outgrown(E, lengths, start, end // 2, long)
-    flags = any_of(stretched[sides])
-    if np.count_nonzero(flags) > _STRETCHED_SHARE * len(flags):
-        flags[:] = False
-    return flags
+    return any_of(stretched[sides])
 
 
 @kernel

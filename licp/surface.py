@@ -14,6 +14,7 @@ from licp.geometry import (
     face_normals_areas,
     first_equal,
     grouped_faces,
+    grown,
     neighbours_by_edges,
     unsigned,
     vertex_areas,
@@ -102,9 +103,8 @@ class Surface:
     @cached_property
     def beside_border(self) -> Bools:
         """Vertices of faces that have one at the border, (n,)."""
-        flags = np.zeros(len(self.vertices), bool)
-        flags[self.faces[any_of(self.at_border[self.faces])].ravel()] = True
-        return flags
+        near: Bools = grown(self.at_border[None], self.neighbours, 1)[0]
+        return near
 
     @cached_property
     def border(self) -> Border:

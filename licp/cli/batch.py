@@ -141,8 +141,9 @@ def batch(
         "format": ending,
         "vertex_data": vertex_data,
     }
-    click.get_current_context().with_resource(sole_writer(out.resolve()))
-    records = Records(out.resolve(), manifest(template, settings, morpher.backend), f".{ending}")
+    folder = out.resolve()
+    click.get_current_context().with_resource(sole_writer(folder))
+    records = Records(folder, manifest(template, settings, morpher.backend), f".{ending}")
     todo = [s for s in sources if not records.done(s.key, s.files, s.metadata)]
     if not quiet:
         _announce(records, len(sources), len(todo))
