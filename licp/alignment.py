@@ -55,6 +55,8 @@ _COMPETE = 4
 # A pose that shrinks to a point, or swallows everything, has lost the other shape.
 _FREE = (0.4, 2.5)
 _DIRECTIONS, _ROLLS = 48, 10
+# Rotations of a box into itself.
+_TURNS = np.array([np.diag(d) for d in ((1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1))], float)
 # Weights of normals and curvature in the refinement: 40 mm and 64 mm a unit, of 400.
 _LIKENESS = (0.1, 0.16)
 # Feature distance at which pairs lose their say in the refinement, 40 mm of 400: parts that the
@@ -68,7 +70,10 @@ _MOST_GROWTH, _MOST_TURN = 1.33, np.deg2rad(45.0)
 
 
 def start_rotations() -> Floats:
-    """Rotations that cover SO(3) evenly, (c, 3, 3): directions times rolls."""
+    """Rotations that cover SO(3) evenly, (c, 3, 3): directions times rolls.
+
+    The first four bring principal axes to each other.
+    """
     axis = even_directions(_DIRECTIONS)
     helper = np.where(np.abs(axis[:, :1]) < 0.9, [[1.0, 0.0, 0.0]], [[0.0, 1.0, 0.0]])
     u = np.cross(helper, axis)
@@ -79,7 +84,8 @@ def start_rotations() -> Floats:
     first = c * u[:, None] + s * v[:, None]
     second = c * v[:, None] - s * u[:, None]
     third = np.broadcast_to(axis[:, None], first.shape)
-    return np.stack([first, second, third], 3).reshape(-1, 3, 3)
+    evenly = np.stack([first, second, third], 3).reshape(-1, 3, 3)
+    return np.concatenate([_TURNS, evenly])
 
 
 def align_globally(
@@ -206,8 +212,8 @@ def _descend(
                 s, R, t = _twice(*before, s, R, t)
     assert level is not None
     cost = level.cost(s, R, t)
-    to_standard = Similarity(1 / template.radius, np.eye(3), -template.centre / template.radius)
-    from_standard = Similarity(scan_unit, np.eye(3), scan.centre)
+    to_standard = template.own_frame(template.radius)
+    from_standard = scan.own_frame(scan_unit).inverse()
     found = [
         from_standard.after(Similarity(float(s[k]), R[k], t[k])).after(to_standard)
         for k in _distinct(cost, R, len(R), _RIVAL)

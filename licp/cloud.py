@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from licp.features import HeatCurvature
-from licp.geometry import best_apart
+from licp.geometry import best_apart, own_axes
 from licp.similarity import Similarity
 from licp.surface import Surface, even_subset
 
@@ -86,6 +86,16 @@ class Cloud:
         return self.curvature[self.chosen]
 
     @property
+    def axes(self) -> Floats:
+        """Rotation into the own frame, (3, 3)."""
+        return own_axes(self.points)
+
+    def own_frame(self, unit: float) -> Similarity:
+        """Into that frame, about the centre and in the given unit."""
+        axes = self.axes
+        return Similarity(1.0 / unit, axes, axes @ self.centre / -unit)
+
+    @property
     def area(self) -> float:
         """Of the surface."""
         return float(self.surface.vertex_areas.sum())
@@ -139,10 +149,11 @@ class Cloud:
         )
 
     def standard(self, count: int, unit: float) -> tuple[Floats, Floats, Floats]:
-        """The first points, centred, in the given unit; their normals and features, weighted."""
+        """The first points in the own frame and the given unit; normals and features, weighted."""
+        axes = self.axes.T
         return (
-            (self.points[:count] - self.centre) / unit,
-            _NORMAL_WEIGHT * self.surface.normals[self.chosen[:count]],
+            (self.points[:count] - self.centre) / unit @ axes,
+            _NORMAL_WEIGHT * self.surface.normals[self.chosen[:count]] @ axes,
             _CURVATURE_WEIGHT * self.features[:count],
         )
 

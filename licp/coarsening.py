@@ -23,6 +23,9 @@ _FALL = 0.6
 # Surfaces whose vertices are closer than this part of the wanted spacing are worth thinning: they
 # have three times the vertices and more.
 _DENSE = 0.6
+# A cell takes over what is nearer to it by more than rounding: of what is symmetric, much is as far
+# from one side as from the other.
+_NEARER = 1.0 - 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,7 +212,7 @@ def _cells(V: Any, start: Any, neighbour: Any, order: Any, reach: Any) -> Any:
                 j = neighbour[e]
                 x, y, z = V[i, 0] - V[j, 0], V[i, 1] - V[j, 1], V[i, 2] - V[j, 2]
                 further = d + np.sqrt(x * x + y * y + z * z)
-                if further < distance[j] and further < reach[seed]:
+                if further < _NEARER * distance[j] and further < reach[seed]:
                     distance[j] = further
                     cell[j] = count
                     if not waits[j]:

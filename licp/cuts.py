@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from licp.compiled import kernel
-from licp.geometry import best_apart, even_directions, unite
+from licp.geometry import along, best_apart, even_directions, own_axes, unite
 
 __all__ = ["cut_faces"]
 
@@ -104,14 +104,14 @@ def _ends(V: Floats, F: Ints, N: Floats, A: Floats) -> list[tuple[Floats, float]
     n, heights = _outlook(points[::_FIRST])
     seen = np.mean(_on(points[::_FIRST], facing[::_FIRST], n, heights, _ROUNDS[0]), axis=1)
     some = np.flatnonzero(seen >= _LEAST / 2)
-    alike = _along(n[some], n[some]) > _TOWARDS
+    alike = along(n[some], n[some]) > _TOWARDS
     first = some[best_apart(-seen[some], alike, len(some))]
     n, heights = n[first], heights[first]
     for reach in _ROUNDS:
         on = _on(points, facing, n, heights, reach).astype(np.float64)
         n = np.stack([(on * x).sum(1) for x in facing.T], 1)
         n /= np.maximum(np.linalg.norm(n, axis=1, keepdims=True), 1e-300)
-        heights = (on * _along(n, points)).sum(1) / np.maximum(on.sum(1), 1.0)
+        heights = (on * along(n, points)).sum(1) / np.maximum(on.sum(1), 1.0)
     near = np.mean(_on(points, facing, n, heights, _NEAR), axis=1)
     wide = np.mean(_on(points, facing, n, heights, _WIDE), axis=1)
     flat = (near >= _LEAST) & (near > _FLAT * wide)
@@ -120,25 +120,16 @@ def _ends(V: Floats, F: Ints, N: Floats, A: Floats) -> list[tuple[Floats, float]
 
 def _on(points: Floats, facing: Floats, n: Floats, heights: Floats, reach: float) -> Bools:
     """Points that lie within a reach of each plane and face its way, (d, s)."""
-    on: Bools = np.abs(_along(n, points) - heights[:, None]) < reach
-    on &= _along(n, facing) > _TOWARDS
+    on: Bools = np.abs(along(n, points) - heights[:, None]) < reach
+    on &= along(n, facing) > _TOWARDS
     return on
-
-
-def _along(n: Floats, rows: Floats) -> Floats:
-    """Products (d, s) of directions and rows; not of BLAS, whose threads would stay awake."""
-    x, y, z = rows.T
-    products: Floats = n[:, :1] * x
-    products += n[:, 1:2] * y
-    products += n[:, 2:] * z
-    return products
 
 
 def _outlook(points: Floats) -> tuple[Floats, Floats]:
     """Directions (d, 3), evenly spread, and how far points (s, 3) reach in each but for a few."""
-    directions = even_directions(_DIRECTIONS)
+    directions = even_directions(_DIRECTIONS) @ own_axes(points)
     last = int((1.0 - _BEYOND) * len(points))
-    return directions, np.partition(_along(directions, points), last, axis=1)[:, last]
+    return directions, np.partition(along(directions, points), last, axis=1)[:, last]
 
 
 @kernel

@@ -15,6 +15,7 @@ from licp.errors import MeshError
 
 __all__ = [
     "all_of",
+    "along",
     "any_of",
     "as_faces",
     "as_points",
@@ -34,6 +35,7 @@ __all__ = [
     "joined",
     "mesh_size",
     "neighbours_by_edges",
+    "own_axes",
     "sort_pairs",
     "sorted_corners",
     "union",
@@ -53,6 +55,9 @@ Bools = NDArray[np.bool_]
 # A triangle this much smaller than the square of its longest side, or a normal sum this much
 # smaller than its terms, is rounding error: its direction means nothing.
 _FLAT = 1e-12
+# Principal axes whose variances are closer than this part of the largest, and sides of one whose
+# skewness is below this, are told by rounding: then it is the frame that tells.
+_ROUND = 1e-3
 
 
 def any_of(flags: Bools) -> Bools:
@@ -225,6 +230,53 @@ def even_directions(count: int, lowest: float = -1.0) -> Floats:
     turn = np.pi * (1.0 + np.sqrt(5.0)) * k
     ring = np.sqrt(1.0 - z * z)
     return np.stack([ring * np.cos(turn), ring * np.sin(turn), z], 1)
+
+
+def along(directions: Floats, rows: Floats) -> Floats:
+    """Products (d, s) of directions and rows; not of BLAS, whose threads would stay awake."""
+    x, y, z = rows.T
+    products: Floats = directions[:, :1] * x
+    products += directions[:, 1:2] * y
+    products += directions[:, 2:] * z
+    return products
+
+
+def own_axes(points: Floats, weights: Floats | None = None) -> Floats:
+    """Principal axes of points, as the rows of a rotation (3, 3) into their own frame.
+
+    They turn with the points; along the two that are most skewed, what reaches further lies above.
+    Of what has no such axes (a ball), those of the frame.
+
+    Parameters
+    ----------
+    points : (n, 3) float64
+        Any unit.
+    weights : (n,) float64, optional
+        One each if not given.
+
+    Examples
+    --------
+    >>> points = np.random.default_rng(0).gamma(1.0, [3.0, 2.0, 1.0], (1000, 3))
+    >>> turn = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    >>> bool(np.allclose(own_axes(points @ turn.T), own_axes(points) @ turn.T))
+    True
+    """
+    if len(points) < 4:
+        return np.eye(3)
+    w = np.full(len(points), 1.0 / len(points)) if weights is None else weights / weights.sum()
+    rows = points - [w @ x for x in points.T]
+    covariance = np.array([[np.sum(w * x * y) for x in rows.T] for y in rows.T])
+    variances, axes = np.linalg.eigh(covariance)
+    if not (np.diff(variances) > _ROUND * variances[-1]).all():
+        return np.eye(3)
+    axes = axes.T
+    skewness = np.array([np.sum(w * x**3) for x in along(axes, rows)]) / variances**1.5
+    upright = np.take_along_axis(axes, np.abs(axes).argmax(1)[:, None], 1)[:, 0]
+    axes *= np.where(np.abs(skewness) > _ROUND, np.sign(skewness), np.sign(upright))[:, None]
+    # Left and right of what is symmetric are told by the two others.
+    third = int(np.argmin(np.abs(skewness)))
+    axes[third] *= np.sign(np.linalg.det(axes))
+    return axes
 
 
 def best_apart(cost: Floats, near: Bools, count: int) -> list[int]:

@@ -10,6 +10,7 @@ from scipy import sparse
 from scipy.spatial import KDTree
 
 from licp.compiled import kernel
+from licp.geometry import along, own_axes
 from licp.similarity import best_rotations
 
 __all__ = ["Followers", "LocalSimilarities", "farthest_points"]
@@ -257,13 +258,18 @@ def _carried(start: Any, at: Any, weight: Any, maps: Any, vectors: Any) -> Any:
     return out
 
 
-@kernel
 def farthest_points(points: Floats, count: int) -> Ints:
     """Indices of points spread by farthest-point sampling, from the one farthest off the mean.
 
-    Where several are as far, as on both sides of a symmetric shape, their places tell which one
-    comes first, not their order.
+    Where several are as far, as on both sides of a symmetric shape, their places in their own frame
+    tell which one comes first, not their order.
     """
+    chosen: Ints = _farthest_points(along(own_axes(points), points).T.copy(), count)
+    return chosen
+
+
+@kernel
+def _farthest_points(points: Any, count: int) -> Any:
     n = len(points)
     centre = np.zeros(3)
     for i in range(n):

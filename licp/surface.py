@@ -8,6 +8,7 @@ from scipy import sparse
 
 from licp.closest import Border, TriangleTree, closest_on_incident
 from licp.geometry import (
+    along,
     any_of,
     border_vertices,
     face_edges,
@@ -16,6 +17,7 @@ from licp.geometry import (
     grouped_faces,
     grown,
     neighbours_by_edges,
+    own_axes,
     unsigned,
     vertex_areas,
     vertex_faces,
@@ -206,9 +208,10 @@ class Surface:
         Vertices in one cube whose normals share an octant are averaged, so two skins that
         pass through one cube (lips, an ear and the head behind it) stay apart.
         """
-        low = _least(self.vertices)
-        cell = np.floor((self.vertices - low) / spacing).astype(np.int64)
-        octant = ((self.normals > 0) @ np.array([1, 2, 4])).astype(np.int64)
+        axes = own_axes(self.vertices)
+        columns = along(axes, self.vertices)
+        cell = ((columns - columns.min(axis=1, keepdims=True)) / spacing).astype(np.int64).T
+        octant = np.array([1, 2, 4]) @ (along(axes, self.normals) > _ZERO)
         cell[:, 0] = 8 * cell[:, 0] + octant
         first = first_equal(cell)
         kinds = np.flatnonzero(first == np.arange(len(first)))
@@ -232,11 +235,8 @@ class Surface:
 
 # Where in its cell the first point of an order lies: nothing that others would be, too.
 _INSIDE = 0.618
-
-
-def _least(points: Floats) -> Floats:
-    """Least coordinates (3,); by columns, since a reduction over rows takes ten times as long."""
-    return np.array([x.min() for x in points.T])
+# Normals in the plane of symmetry of a template have no side, but for rounding.
+_ZERO = 1e-6
 
 
 def group_sums(rows: Floats, group: Ints, count: int) -> Floats:
@@ -252,18 +252,20 @@ def _unit(vectors: Floats) -> Floats:
 
 
 def spatial_order(points: Floats) -> Ints:
-    """Order of points along a Morton curve, (n,).
+    """Order of points along a Morton curve in their own frame, (n,).
 
-    Neighbours in the order are neighbours in space, and the order of the input does not matter.
+    Neighbours in the order are neighbours in space; order, pose and unit of the input do not
+    matter.
     """
-    low = _least(points)
-    extent = float((-_least(-points) - low).max()) or 1.0
+    columns = along(own_axes(points), points)
+    columns -= columns.min(axis=1, keepdims=True)
+    extent = float(columns.max()) or 1.0
     # The first, the last and the middle lie inside of cells, so that rounding, which differs
     # between units, does not tell where they are.
-    cell = ((points - low) * ((2**20 - 2) / extent) + _INSIDE).astype(np.uint64)
+    cell = (columns * ((2**20 - 2) / extent) + _INSIDE).astype(np.uint64)
     code = np.zeros(len(points), np.uint64)
     for axis in range(3):
-        x = cell[:, axis]
+        x = cell[axis]
         for shift, mask in (
             (32, 0x1F00000000FFFF),
             (16, 0x1F0000FF0000FF),

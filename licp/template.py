@@ -117,7 +117,8 @@ class PreparedTemplate:
         area = vertex_areas(kept.vertices, kept.faces)
         part_area = np.bincount(part, area)
         of_body = part_area[part] >= _BODY_SHARE * part_area.max()
-        shown = crew.begin(visible_share, kept.vertices, kept.faces)
+        asked = None if of_body.all() else of_body
+        shown = crew.begin(visible_share, kept.vertices, kept.faces, asked)
         self._body = np.flatnonzero(of_body)
         self.in_body = np.where(of_body, np.cumsum(of_body) - 1, -1)
         self._body_of = np.where(kept.index < 0, -1, self.in_body[kept.index])
@@ -152,7 +153,7 @@ class PreparedTemplate:
         traits = Traits(
             trust,
             np.ones(len(trust)) if bending is None else bending[source],
-            np.where(shown()[of_body] < _HIDDEN, _HIDDEN_REACH, np.inf),
+            np.where(shown() < _HIDDEN, _HIDDEN_REACH, np.inf),
             free,
             np.zeros(len(free), bool),
             None if labels is None else labels[source],

@@ -6,24 +6,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from licp.compiled import kernel
-from licp.geometry import even_directions, vertex_normals
+from licp.geometry import along, own_axes, vertex_areas, vertex_normals
 
 __all__ = ["visible_share"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
-# Pairs of opposite views all around; each pair is one depth image this many pixels wide.
-_PAIRS, _PIXELS = 16, 120
+# A view through the corner of each eighth of space and three around it: the faces of an octahedron,
+# each cut into four.  With their opposites, they are the same views in a mirror, so what is
+# symmetric is seen alike on both sides.
+_NEAR, _BESIDE = np.cos(np.pi / 8), np.sin(np.pi / 8) / np.sqrt(2.0)
+_VIEWS = [
+    (3**-0.5, 3**-0.5, 3**-0.5),
+    (_NEAR, _BESIDE, _BESIDE),
+    (_BESIDE, _NEAR, _BESIDE),
+    (_BESIDE, _BESIDE, _NEAR),
+]
+_MIRRORS = [(1.0, 1.0, 1.0), (-1.0, 1.0, 1.0), (1.0, -1.0, 1.0), (1.0, 1.0, -1.0)]
+# Each pair of opposite views is one depth image this many pixels wide.
+_PIXELS = 120
 # A vertex is seen if nothing is in front of it by more than this many pixels: less than the depth
 # of any cavity, more than the slope of a surface across a pixel.
 _SLACK = 2.5
 
 
-def visible_share(vertices: Floats, faces: Ints) -> Floats:
+def visible_share(vertices: Floats, faces: Ints, asked: Bools | None = None) -> Floats:
     """Share of the views that a vertex faces in which nothing hides it.  Our own.
 
-    Orthographic depth images from directions all around; faces hide from both sides.
+    Orthographic depth images from all around; they turn with the surface, whose principal axes tell
+    where from.  Faces hide from both sides.
 
     Parameters
     ----------
@@ -31,12 +44,14 @@ def visible_share(vertices: Floats, faces: Ints) -> Floats:
         Any unit.
     faces : (m, 3) int64
         Wound outwards.
+    asked : (n,) bool, optional
+        Vertices whose share is wanted, all if not given.  They fill the images.
 
     Returns
     -------
-    (n,) float64
-        1 on convex parts, about 0 deep in a mouth; weighted by the cosine of the view. 1 where
-        the normal is undefined.
+    (k,) float64
+        Of each vertex that is asked for: 1 on convex parts, about 0 deep in a mouth; weighted by
+        the cosine of the view. 1 where the normal is undefined.
 
     Examples
     --------
@@ -47,17 +62,25 @@ def visible_share(vertices: Floats, faces: Ints) -> Floats:
     >>> bool(share[:162].min() > 0.9), float(share[162:].max())
     (True, 0.0)
     """
-    normals, columns = vertex_normals(vertices, faces), np.ascontiguousarray(vertices.T)
-    seen = np.zeros(len(vertices))
-    faced = np.zeros(len(vertices))
-    for view in even_directions(_PAIRS, 0.0):
-        right = np.cross(view, (1.0, 0.0, 0.0) if abs(view[0]) < 0.9 else (0.0, 1.0, 0.0))
+    of = slice(None) if asked is None else asked
+    axes = own_axes(vertices[of], vertex_areas(vertices, faces)[of])
+    whole, normals = along(axes, vertices), vertex_normals(vertices, faces)[of]
+    own = whole if asked is None else along(axes, vertices[of])
+    seen, faced = np.zeros(len(normals)), np.zeros(len(normals))
+    for view in np.array(_VIEWS):
+        right = np.cross(view, (1.0, 0.0, 0.0) if view[0] < 0.9 else (0.0, 1.0, 0.0))
         right /= np.linalg.norm(right)
-        P = np.stack([right, np.cross(view, right), view]) @ columns
-        P -= P.min(axis=1, keepdims=True)
-        P *= (_PIXELS - 1) / (P[:2].max() or 1.0)
-        front, back = _depth_images(P[0], P[1], P[2], faces, _PIXELS)
-        _look(P[0], P[1], P[2], normals @ view, front, back, seen, faced)
+        image = np.stack([right, np.cross(view, right), view])
+        for mirror in np.array(_MIRRORS):
+            turn = image * mirror
+            P = turn @ own
+            low, high = P.min(axis=1), P.max(axis=1)
+            scale = (_PIXELS - 1) / ((high - low)[:2].max() or 1.0)
+            shift = 0.5 * (_PIXELS - 1 - scale * (low + high))[:, None]
+            P = scale * P + shift
+            Q = P if own is whole else scale * (turn @ whole) + shift
+            front, back = _depth_images(Q[0], Q[1], Q[2], faces, _PIXELS)
+            _look(P[0], P[1], P[2], normals @ (view * mirror @ axes), front, back, seen, faced)
     return np.where(faced > 0, seen / np.where(faced > 0, faced, 1.0), 1.0)
 
 
@@ -81,11 +104,11 @@ def _depth_images(X: Any, Y: Any, Z: Any, F: Any, size: int) -> Any:
     for f in range(F.shape[0]):
         a, b, c = np.uint64(F[f, 0]), np.uint64(F[f, 1]), np.uint64(F[f, 2])
         ax, bx, cx = X[a], X[b], X[c]
-        left, right = np.ceil(min(ax, bx, cx)), np.floor(max(ax, bx, cx))
+        left, right = max(np.ceil(min(ax, bx, cx)), 0), min(np.floor(max(ax, bx, cx)), size - 1)
         if left > right:
             continue
         ay, by, cy = Y[a], Y[b], Y[c]
-        low, high = np.ceil(min(ay, by, cy)), np.floor(max(ay, by, cy))
+        low, high = max(np.ceil(min(ay, by, cy)), 0), min(np.floor(max(ay, by, cy)), size - 1)
         area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
         # Most faces of a fine mesh lie between pixel centres.
         if low > high or area == 0.0:

@@ -1,5 +1,6 @@
 """Scaling: exponents, meshes of any size, recorded systems, and a small run."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,9 @@ def test_all_ways_solve_the_same_systems(systems: list, backend: str) -> None:
     assert 0 < factors["factorised"] < len(systems)
     assert factors["applied"] >= len(systems)
     assert all(way["seconds"] > 0 for way in told.values())
-    assert max(way["differs"] for way in told.values()) < 0.5
+    # In the softest stage a loose solve leaves what nothing pulls at where it was.
+    tight = [replace(s, arguments=s.arguments | {"tol": 1e-5}) for s in systems]
+    assert max(way["differs"] for way in replayed(tight, backend).values()) < 1e-3
 
 
 def test_a_small_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
