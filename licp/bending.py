@@ -150,7 +150,7 @@ def near_matches(template: PreparedTemplate, shape: Shape) -> NDArray[np.bool_]:
     outside = np.isin(shape.matches.state, _OUTSIDE)
     gap = KDTree(level.rest[pulled]).query(level.rest[outside])[0]
     outside[outside] = gap > _NEAR
-    return ~outside[KDTree(level.rest).query(template.rest)[1]]
+    return ~outside[template.pyramid.cells(np.arange(len(template.rest)), shape.number)]
 
 
 def told_places(

@@ -263,20 +263,55 @@ def own_axes(points: Floats, weights: Floats | None = None) -> Floats:
     """
     if len(points) < 4:
         return np.eye(3)
-    w = np.full(len(points), 1.0 / len(points)) if weights is None else weights / weights.sum()
-    rows = points - [w @ x for x in points.T]
-    covariance = np.array([[np.sum(w * x * y) for x in rows.T] for y in rows.T])
+    w = np.ones(len(points)) if weights is None else weights
+    mean, covariance = _spread(points, w)
     variances, axes = np.linalg.eigh(covariance)
     if not (np.diff(variances) > _ROUND * variances[-1]).all():
         return np.eye(3)
-    axes = axes.T
-    skewness = np.array([np.sum(w * x**3) for x in along(axes, rows)]) / variances**1.5
+    axes = axes.T.copy()
+    skewness = _third_moments(points, w, mean, axes) / variances**1.5
     upright = np.take_along_axis(axes, np.abs(axes).argmax(1)[:, None], 1)[:, 0]
     axes *= np.where(np.abs(skewness) > _ROUND, np.sign(skewness), np.sign(upright))[:, None]
     # Left and right of what is symmetric are told by the two others.
     third = int(np.argmin(np.abs(skewness)))
     axes[third] *= np.sign(np.linalg.det(axes))
     return axes
+
+
+@kernel
+def _spread(points: Any, w: Any) -> Any:
+    """Weighted mean and covariance of points (n, 3)."""
+    mean, square = np.zeros(3), np.zeros((3, 3))
+    total = 0.0
+    for i in range(len(points)):
+        total += w[i]
+        for k in range(3):
+            mean[k] += w[i] * points[i, k]
+    mean /= total
+    for i in range(len(points)):
+        x, y, z = points[i, 0] - mean[0], points[i, 1] - mean[1], points[i, 2] - mean[2]
+        square[0, 0] += w[i] * x * x
+        square[1, 0] += w[i] * y * x
+        square[1, 1] += w[i] * y * y
+        square[2, 0] += w[i] * z * x
+        square[2, 1] += w[i] * z * y
+        square[2, 2] += w[i] * z * z
+    square[0, 1], square[0, 2], square[1, 2] = square[1, 0], square[2, 0], square[2, 1]
+    return mean, square / total
+
+
+@kernel
+def _third_moments(points: Any, w: Any, mean: Any, axes: Any) -> Any:
+    """Weighted means of the cubes of deviations along each axis, (3,)."""
+    cubes = np.zeros(3)
+    total = 0.0
+    for i in range(len(points)):
+        total += w[i]
+        x, y, z = points[i, 0] - mean[0], points[i, 1] - mean[1], points[i, 2] - mean[2]
+        for k in range(3):
+            d = axes[k, 0] * x + axes[k, 1] * y + axes[k, 2] * z
+            cubes[k] += w[i] * d * d * d
+    return cubes / total
 
 
 def best_apart(cost: Floats, near: Bools, count: int) -> list[int]:

@@ -300,6 +300,12 @@ class Pyramid:
             X = X[step.kept]
         return X
 
+    def cells(self, of: Ints, number: int) -> Ints:
+        """Vertices of a coarser level that stand for these of the whole template."""
+        for step in self._steps[number:][::-1]:
+            of = step.cell[of]
+        return of
+
     def refined(self, X: Floats, coarse: int, fine: int) -> Floats:
         """The vertices of a finer level that follow ``X`` of a coarser one."""
         for k in range(coarse, fine):
@@ -325,7 +331,6 @@ class Pyramid:
         """Landmarks of the whole template, hung on the vertices of a coarser level."""
         if marks is None or number == self.last:
             return marks
-        at = marks.corners[np.arange(len(marks)), marks.barycentric.argmax(1)]
-        for step in self._steps[number:][::-1]:
-            at = step.cell[at]
+        nearest = marks.corners[np.arange(len(marks)), marks.barycentric.argmax(1)]
+        at = self.cells(nearest, number)
         return marks.hung(at, marks.on(self.finest.rest) - self.levels[number].rest[at])
