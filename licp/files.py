@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -123,16 +124,22 @@ def checksum(path: Path) -> str:
 def write_file(path: Path, data: bytes) -> None:
     """Write a whole file or nothing: a temporary name in the same folder, then a rename.
 
+    What links to another file still does, and who may read a file that was there still may.
+
     Raises
     ------
     OutputError
         If the system refuses; nothing is left behind.
     """
     check_place(path)
+    path = Path(os.path.realpath(path))
+    check_place(path)
     temporary = path.parent / f".{path.name[:40]}.{uuid.uuid4().hex}.part"
     try:
         with open(temporary, "xb") as file:
             file.write(data)
+        if path.exists():
+            shutil.copymode(path, temporary)
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)

@@ -188,6 +188,7 @@ class MorphResult(ReadOnlyArrays):
             "flags": list(self.flags),
             "stopped": self.stopped,
             "similarity": self.similarity.to_dict(),
+            "matched": self.matched,
             "states": {str(s): int(counts[s]) for s in State},
             "mean_confidence": float(self.confidence.mean()),
             "mean_expected_error": self.mean_expected_error,

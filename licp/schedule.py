@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from licp.checks import finite_number, whole_number
-from licp.errors import InputError
+from licp.errors import InputError, described
 
 __all__ = ["Schedule", "Stage"]
 
@@ -233,6 +233,8 @@ class Schedule:
         >>> [stage.sets for stage in regional]
         [('face', 'neck'), ('face', 'neck', 'nose')]
         """
+        if not isinstance(names, Collection) or isinstance(names, str):
+            raise InputError(f"names of regions must be a collection, not {described(names)}")
         first = tuple(name for name in _FIRST_SETS if name in names)
         then = tuple(name for name in _MORE_SETS if name in names)
         return cls.progressive(levels).growing(first, first + then)

@@ -572,6 +572,22 @@ def test_a_failed_write_leaves_the_old_file(
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
 
 
+def test_links_stay_links_and_permissions_stay(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    real, link = tmp_path / "store" / "m.obj", tmp_path / "m.obj"
+    link.symlink_to(real)
+    write_file(link, b"first")
+    assert link.is_symlink() and real.read_bytes() == b"first"
+    real.chmod(0o640)
+    write_file(link, b"second")
+    assert link.is_symlink() and real.read_bytes() == b"second"
+    assert real.stat().st_mode & 0o777 == 0o640
+    link.unlink()
+    link.symlink_to(tmp_path / "gone" / "m.obj")
+    with pytest.raises(OutputError, match="does not exist"):
+        write_file(link, b"third")
+
+
 # ---------------------------------------------------------------- real files
 
 

@@ -86,6 +86,7 @@ def test_what_was_seen_is_what_was_matched() -> None:
     assert fit.seen.mean() == fit.matched < 1
     assert np.array_equal(fit.seen, ~np.isnan(fit.residual))
     assert {str(s) for s in State} == set(fit.to_dict()["states"])
+    assert fit.to_dict()["matched"] == fit.matched
     # What takes a mesh takes a result.
     assert as_mesh(fit) is fit.mesh
 

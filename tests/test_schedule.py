@@ -124,3 +124,9 @@ def test_numbers_of_any_kind_are_kept_as_those_of_python() -> None:
     assert type(stage.stiffness) is type(stage.distance_gate) is float
     assert json.loads(json.dumps(dataclasses.asdict(stage)))["stiffness"] == 0.25
     assert type(Schedule((STAGE,), control_radius=np.float32(0.5)).control_radius) is float
+
+
+@pytest.mark.parametrize("names", [None, 3, "face"])
+def test_names_of_regions_are_a_collection(names: object) -> None:
+    with pytest.raises(InputError, match="must be a collection"):
+        Schedule.regional(names)  # type: ignore[arg-type]
