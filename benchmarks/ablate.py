@@ -315,11 +315,10 @@ class Ablation:
 
     def _row(self, variant: Variant, groups: Sequence[str]) -> list[str]:
         row = [variant.name, variant.instead]
-        ratios, good = [], []
+        both: list[tuple[Record, Record]] = []
         for group in groups:
             pairs = self._pairs(variant, group)
-            good += [b for _, b in pairs]
-            ratios += [b["processor"] / a["processor"] for a, b in pairs]
+            both += pairs
             usual, error = _covered(pairs)
             if not pairs:
                 row += ["-", "-"]
@@ -333,11 +332,14 @@ class Ablation:
                 marks = [b["measures"]["landmarks"]["mean"] for _, b in pairs]
                 row.append(f"{np.mean(marks):.3f}" if marks else "-")
         missed = [r["failure"] for r in self._of(variant) if r["failure"]]
-        if not good:
+        if not both:
             return [*row, "-", "-", "-", missed[0] if missed else "-"]
+        good = [b for _, b in both]
+        # What takes a path of its own on some heads alone says what that costs there.
+        changed = [(a, b) for a, b in both if not b["same"]] or both
         return [
             *row,
-            f"{np.median(ratios):.2f}",
+            f"{np.median([b['processor'] / a['processor'] for a, b in changed]):.2f}",
             f"{np.mean([r['measures']['flipped'] for r in good]):.1f}",
             f"{np.mean([r['measures']['crossings'] for r in good]):.1f}",
             str(len(missed)),
