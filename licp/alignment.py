@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from licp.cloud import Cloud
 from licp.compiled import kernel
+from licp.directions import even_directions
 from licp.errors import InputError
 from licp.feature_tree import FeatureTree, Looks
-from licp.geometry import best_apart, even_directions
+from licp.geometry import best_apart
 from licp.similarity import Similarity, fit_similarity, similarities_of_moments
 from licp.surface import Surface, even_subset
 from licp.threads import ALONE, Crew

@@ -150,7 +150,10 @@ def near_matches(template: PreparedTemplate, shape: Shape) -> NDArray[np.bool_]:
     outside = np.isin(shape.matches.state, _OUTSIDE)
     gap = KDTree(level.rest[pulled]).query(level.rest[outside])[0]
     outside[outside] = gap > _NEAR
-    return ~outside[template.pyramid.cells(np.arange(len(template.rest)), shape.number)]
+    # What follows none of them is not near one.
+    beyond: NDArray[np.bool_] = template.pyramid.followed(outside.astype(float), shape.number) > 0
+    beyond[beyond] = outside[KDTree(level.rest).query(template.rest[beyond])[1]]
+    return ~beyond
 
 
 def told_places(

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from licp.directions import own_axes
 from licp.features import HeatCurvature
-from licp.geometry import best_apart, own_axes
+from licp.geometry import best_apart
 from licp.similarity import Similarity
 from licp.surface import Surface, even_subset
 

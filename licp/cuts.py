@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from licp.compiled import kernel
-from licp.geometry import along, best_apart, even_directions, own_axes, unite
+from licp.directions import along, even_directions, own_axes
+from licp.geometry import best_apart, unite
 
 __all__ = ["cut_faces"]
 

@@ -300,11 +300,11 @@ class Pyramid:
             X = X[step.kept]
         return X
 
-    def cells(self, of: Ints, number: int) -> Ints:
-        """Vertices of a coarser level that stand for these of the whole template."""
-        for step in self._steps[number:][::-1]:
-            of = step.cell[of]
-        return of
+    def followed(self, values: Floats, number: int) -> Floats:
+        """Values of the vertices of a coarser level, handed to the whole template."""
+        for step in self._steps[number:]:
+            values = step.follow @ values
+        return values
 
     def refined(self, X: Floats, coarse: int, fine: int) -> Floats:
         """The vertices of a finer level that follow ``X`` of a coarser one."""
@@ -322,15 +322,13 @@ class Pyramid:
         total = values * area
         for step in self._steps[::-1]:
             total, area = step.gathered(total), step.gathered(area)
-        smooth = self._heat.spread(total / area, radius, _FINE)
-        for step in self._steps:
-            smooth = step.follow @ smooth
-        return smooth
+        return self.followed(self._heat.spread(total / area, radius, _FINE), 0)
 
     def bound(self, marks: BoundLandmarks | None, number: int) -> BoundLandmarks | None:
         """Landmarks of the whole template, hung on the vertices of a coarser level."""
         if marks is None or number == self.last:
             return marks
-        nearest = marks.corners[np.arange(len(marks)), marks.barycentric.argmax(1)]
-        at = self.cells(nearest, number)
+        at = marks.corners[np.arange(len(marks)), marks.barycentric.argmax(1)]
+        for step in self._steps[number:][::-1]:
+            at = step.cell[at]
         return marks.hung(at, marks.on(self.finest.rest) - self.levels[number].rest[at])

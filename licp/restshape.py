@@ -10,7 +10,7 @@ from scipy import sparse
 from scipy.spatial import KDTree
 
 from licp.compiled import kernel
-from licp.geometry import along, own_axes
+from licp.directions import along, own_axes
 from licp.similarity import best_rotations
 
 __all__ = ["Followers", "LocalSimilarities", "farthest_points"]

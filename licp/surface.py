@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from licp.closest import Border, TriangleTree, closest_on_incident
+from licp.directions import along, own_axes
 from licp.geometry import (
-    along,
     any_of,
     border_vertices,
     face_edges,
@@ -17,7 +17,6 @@ from licp.geometry import (
     grouped_faces,
     grown,
     neighbours_by_edges,
-    own_axes,
     unsigned,
     vertex_areas,
     vertex_faces,

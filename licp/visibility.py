@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from licp.compiled import kernel
-from licp.geometry import along, own_axes, vertex_areas, vertex_normals
+from licp.directions import along, own_axes
+from licp.geometry import vertex_areas, vertex_normals
 
 __all__ = ["visible_share"]
 
