@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,7 +87,7 @@ class Cloud:
         """How they are curved, (k, f)."""
         return self.curvature[self.chosen]
 
-    @property
+    @cached_property
     def axes(self) -> Floats:
         """Rotation into the own frame, (3, 3)."""
         return own_axes(self.points)
