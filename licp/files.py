@@ -70,8 +70,10 @@ def parse_json(text: str, path: Path, refusal: type[LicpError]) -> Any:
         raise refusal(f"{path}: not valid JSON: {str(error)[:200]}") from error
 
 
-def check_place(path: Path) -> None:
-    """Say now, before long work, whether a file of any kind can appear there.
+def check_place(path: Path) -> Path:
+    """Say now, before long work, whether a file of any kind can appear there; where it will be.
+
+    That is elsewhere if a link to another file, whether there yet or not, has that name.
 
     Raises
     ------
@@ -81,6 +83,7 @@ def check_place(path: Path) -> None:
     if "\0" in str(path):
         raise OutputError(f"{str(path)!r}: names of files cannot hold the character 0")
     try:
+        path = Path(os.path.realpath(path)) if path.is_symlink() else path
         is_folder, has_folder = path.is_dir(), path.parent.is_dir()
     except OSError as error:  # a name that is too long, a folder that may not be looked into
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
@@ -90,6 +93,7 @@ def check_place(path: Path) -> None:
         raise OutputError(f"{path}: the folder {path.parent} does not exist; create it first")
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise OutputError(f"{path}: the folder {path.parent} cannot be written to")
+    return path
 
 
 def named(path: Any, ending: str, what: str) -> Path:
@@ -131,9 +135,7 @@ def write_file(path: Path, data: bytes) -> None:
     OutputError
         If the system refuses; nothing is left behind.
     """
-    check_place(path)
-    path = Path(os.path.realpath(path))
-    check_place(path)
+    path = check_place(path)
     temporary = path.parent / f".{path.name[:40]}.{uuid.uuid4().hex}.part"
     try:
         with open(temporary, "xb") as file:

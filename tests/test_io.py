@@ -586,6 +586,8 @@ def test_links_stay_links_and_permissions_stay(tmp_path: Path) -> None:
     link.symlink_to(tmp_path / "gone" / "m.obj")
     with pytest.raises(OutputError, match="does not exist"):
         write_file(link, b"third")
+    with pytest.raises(OutputError, match="does not exist"):
+        check_output(link)
 
 
 # ---------------------------------------------------------------- real files
