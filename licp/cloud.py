@@ -152,10 +152,10 @@ class Cloud:
 
     def standard(self, count: int, unit: float) -> tuple[Floats, Floats, Floats]:
         """The first points in the own frame and the given unit; normals and features, weighted."""
-        axes = self.axes.T
+        frame, normals = self.own_frame(unit), self.surface.normals[self.chosen[:count]]
         return (
-            (self.points[:count] - self.centre) / unit @ axes,
-            _NORMAL_WEIGHT * self.surface.normals[self.chosen[:count]] @ axes,
+            frame.apply(self.points[:count]),
+            _NORMAL_WEIGHT * frame.rotate(normals),
             _CURVATURE_WEIGHT * self.features[:count],
         )
 
