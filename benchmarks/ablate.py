@@ -135,6 +135,7 @@ _BEND: dict[str, Replacement] = {"licp.morph.bend_roughly": lambda _: lambda *_:
 _TANGLED: dict[str, Replacement] = {
     "licp.untangle.untangle": lambda _: lambda rest, vertices, *_: vertices,
     "licp.untangle.unfold": lambda _: lambda rest, vertices, *_: vertices,
+    "licp.bending.redrawn": lambda _: lambda rest, told, *_: told,
 }
 
 
@@ -171,6 +172,10 @@ VARIANTS = (
         replaced=_constant("licp.template._HIDDEN_REACH", np.inf),
     ),
     Variant("taking apart what crosses", "it stays", replaced=_TANGLED),
+    Variant(
+        "what cannot be taken apart is redrawn", "it stays",
+        replaced={"licp.bending.redrawn": _TANGLED["licp.bending.redrawn"]},
+    ),
     Variant(
         "doubt where it ran through itself", "none", replaced=_constant("licp.doubting._DOUBTS", 0)
     ),

@@ -14,9 +14,18 @@ from licp.schedule import Stage
 from licp.similarity import Similarity, fit_similarity
 from licp.template import PreparedTemplate
 from licp.territory import Places
-from licp.untangle import Untangled, untangled
+from licp.untangle import Untangled, redrawn, untangled
 
-__all__ = ["Bent", "Stages", "bend", "bend_roughly", "near_matches", "straightened", "told_places"]
+__all__ = [
+    "Bent",
+    "Stages",
+    "bend",
+    "bend_roughly",
+    "near_matches",
+    "straightened",
+    "tidied",
+    "told_places",
+]
 
 Floats = NDArray[np.float64]
 Stages = tuple[Stage, ...]
@@ -93,6 +102,13 @@ def bend(
         encounter.matcher.crew,
     )
     return Bent(shape, X, matches, vertices, apart)
+
+
+def tidied(bent: Bent, template: PreparedTemplate) -> Bent:
+    """What could not be taken apart drawn from its surroundings."""
+    told = bent.untangled
+    rest, known = template.whole.vertices, template.crossings
+    return replace(bent, untangled=redrawn(rest, told, known, template.bends))
 
 
 def bend_roughly(encounter: Encounter, stages: Stages) -> Shape | None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from licp.bending import Bent, bend, bend_roughly, near_matches, straightened, told_places
+from licp.bending import Bent, bend, bend_roughly, near_matches, straightened, tidied, told_places
 from licp.compiled import interruptible
 from licp.correspondence import Matcher
 from licp.doubting import bend_doubting
@@ -390,7 +390,8 @@ class Morpher:
         encounter = _encounter(template, matcher, pose, marks, places, tolerance)
         watching = None if callback is None else _watching(callback, pose)
         bent = bend(encounter, stages, watch=watching)
-        return pose, *bend_doubting(bent, encounter, stages)
+        bent, absent = bend_doubting(bent, encounter, stages)
+        return pose, tidied(bent, template), absent
 
 
 def morph(

@@ -1,4 +1,7 @@
-"""Takes apart what a fit has pushed through itself: closed lips, thin ears, linings of nostrils."""
+"""Takes apart what a fit has pushed through itself: closed lips, thin ears, linings of nostrils.
+
+What cannot be pushed apart is drawn from its surroundings, in the end.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+from scipy.sparse.linalg import splu
 from scipy.spatial import KDTree
 
 from licp.faults import Faults, flipped_faces
@@ -14,7 +18,7 @@ from licp.intersections import self_intersections
 from licp.surface import Surface, group_sums
 from licp.threads import ALONE, Crew
 
-__all__ = ["Untangled", "unfold", "untangle", "untangled"]
+__all__ = ["Untangled", "redrawn", "unfold", "untangle", "untangled"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -38,6 +42,12 @@ _VOTES = 15
 # Part of the rest distances of a tangle that must say its skins lie back to back, flesh between
 # them.  Lips, which face each other, touch in many templates and say little.
 _BACK_TO_BACK = 0.7
+# Rings around a tangle that are drawn from what is around them, fewest first; two of those that may
+# move are left, which a thin plate needs to go on smoothly.
+_REDRAWN = range(1, _RINGS - 1)
+# Part of a patch that must hold what is drawn: of one that ends all around nothing tells where it
+# belongs.  The other keeps parts that hang on nothing from making the system singular.
+_HELD, _RIDGE = 0.1, 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,14 +63,22 @@ class Untangled:
     torn : (s,) int64
         Faces that may be bent and ran through others though they did not at rest, before they were
         taken apart.
-    left : (t,) int64
-        Faces that still do, or have turned over.
+    crossed : (t, 2) int64
+        Pairs of them that still do.
+    flipped : (f,) int64
+        Faces that have turned over.
     """
 
     fit: Surface
     faults: Faults
     torn: Ints
-    left: Ints
+    crossed: Ints
+    flipped: Ints
+
+    @property
+    def left(self) -> Ints:
+        """All faces that are still at fault, (l,)."""
+        return np.unique(np.r_[self.crossed.ravel(), self.flipped])
 
 
 def untangled(
@@ -85,13 +103,8 @@ def untangled(
     -------
     Untangled
     """
-
-    def added(found: Ints) -> Ints:
-        pairs = _added(found, known)
-        return pairs[all_of(bends[pairs])]
-
     found = self_intersections(fit.vertices, fit.faces, fit.triangles, crew)
-    pairs = added(found)
+    pairs = _new_pairs(found, known, bends)
     faces, place = fit.faces[bends], np.cumsum(bends) - 1
     best = fit
     if len(pairs):
@@ -102,10 +115,57 @@ def untangled(
         best = _reshaped(best, unfold(rest, best.vertices, faces))
         crossings = crew.begin(_crossings, best, fit, found)
         flipped = flipped_faces(rest, best.vertices, fit.faces)
-    left = crossings()
-    faults = Faults(len(known), len(left), int(flipped.sum()))
-    still = np.unique(np.r_[added(left).ravel(), np.flatnonzero(flipped)])
-    return Untangled(best, faults, np.unique(pairs), still)
+    return _told(best, crossings(), flipped, np.unique(pairs), known, bends)
+
+
+def redrawn(rest: Floats, told: Untangled, known: Ints, bends: Bools) -> Untangled:
+    """Draw what could not be taken apart from its surroundings, if that leaves fewer faults.
+
+    A patch around each tangle that is left, as small as will do, goes where a thin plate takes its
+    rest shape between what is around it; it lies no longer where the scan has it.
+
+    Parameters
+    ----------
+    rest, known, bends
+        Of :func:`untangled`.
+    told : Untangled
+        What that left.
+
+    Returns
+    -------
+    Untangled
+        The one that was given if nothing is better.
+
+    Notes
+    -----
+    Our own.
+    """
+    may = told.flipped[bends[told.flipped]]
+    groups = np.r_[told.crossed, np.c_[may, may]]
+    if not len(groups):
+        return told
+    X, place = told.fit.vertices.copy(), np.cumsum(bends) - 1
+    for some, F in _patches(told.fit.faces[bends], place[groups], len(rest)):
+        X[some] = _redrawn(_Tangle(rest[some], F), X[some])
+    fit = _reshaped(told.fit, X)
+    found = self_intersections(fit.vertices, fit.faces, fit.triangles)
+    flipped = flipped_faces(rest, X, fit.faces)
+    better = _told(fit, found, flipped, told.torn, known, bends)
+    return better if better.faults.number < told.faults.number else told
+
+
+def _told(
+    fit: Surface, found: Ints, flipped: Bools, torn: Ints, known: Ints, bends: Bools
+) -> Untangled:
+    faults = Faults(len(known), len(found), int(flipped.sum()))
+    return Untangled(fit, faults, torn, _new_pairs(found, known, bends), np.flatnonzero(flipped))
+
+
+def _new_pairs(found: Ints, known: Ints, bends: Bools) -> Ints:
+    """Pairs of faces (k, 2) that may both be bent and are not among the known ones."""
+    pairs = _added(found, known)
+    new: Ints = pairs[all_of(bends[pairs])]
+    return new
 
 
 def _reshaped(fit: Surface, vertices: Floats) -> Surface:
@@ -223,6 +283,24 @@ def _apart(tangle: "_Tangle", X: Floats) -> Floats:
     return best
 
 
+def _redrawn(tangle: "_Tangle", X: Floats) -> Floats:
+    """The best of all sizes of a patch: fewest crossings and flipped faces."""
+    pairs, flipped = tangle.pairs(X), tangle.flipped(X)
+    least, better = len(pairs) + flipped.sum(), True
+    while least and better:
+        at_fault = np.r_[pairs.ravel(), np.flatnonzero(flipped)]
+        start, better = X, False
+        for rings in _REDRAWN:
+            Y = _apart(tangle, tangle.drawn(start, at_fault, rings))
+            crossed, folded = tangle.pairs(Y), tangle.flipped(Y)
+            faults = len(crossed) + folded.sum()
+            if faults < least:
+                X, pairs, flipped, least, better = Y, crossed, folded, faults, True
+            if least == 0:
+                break
+    return X
+
+
 def _patches(faces: Ints, groups: Ints, n: int) -> Iterator[tuple[Ints, Ints]]:
     """Vertices around groups of faces (k, 1 or 2) that hang together, and all faces between them.
 
@@ -278,6 +356,21 @@ class _Tangle:
         went = X - self.rest
         step: Floats = np.where(corners[:, None], self._mean @ went - went, 0.0)
         return step
+
+    def drawn(self, X: Floats, at_fault: Ints, rings: int) -> Floats:
+        """Faces and so many rings around them as a thin plate, at rest in the rest shape."""
+        free = np.zeros(len(X), bool)
+        free[self.faces[at_fault].ravel()] = True
+        for _ in range(rings):
+            free[self.faces[any_of(free[self.faces])].ravel()] = True
+        if np.mean(~free) < _HELD:
+            return X
+        L = sparse.eye_array(len(X)) - self._mean
+        K = (L.T @ L).tocsr()[free]
+        went = X - self.rest
+        ridge = sparse.diags_array(np.full(np.count_nonzero(free), _RIDGE))
+        went[free] = splu((K[:, free] + ridge).tocsc()).solve(-(K[:, ~free] @ went[~free]))
+        return self.rest + went
 
     def push(self, X: Floats, pairs: Ints) -> Floats:
         """One round: displacements (n, 3) that take the faces of each pair apart."""
