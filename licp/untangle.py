@@ -48,6 +48,9 @@ _REDRAWN = range(1, _RINGS - 1)
 # Part of a patch that must hold what is drawn: of one that ends all around nothing tells where it
 # belongs.  The other keeps parts that hang on nothing from making the system singular.
 _HELD, _RIDGE = 0.1, 1e-12
+# Vertices of the largest template for which that is done: finer ones have tangles at lips that
+# reach over more rings, so that it would take as long as bending does and mend a third of them.
+_COARSE = 22_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +137,7 @@ def redrawn(rest: Floats, told: Untangled, known: Ints, bends: Bools) -> Untangl
     Returns
     -------
     Untangled
-        The one that was given if nothing is better.
+        The one that was given if nothing is better, or the template has more than 22,000 vertices.
 
     Notes
     -----
@@ -142,7 +145,7 @@ def redrawn(rest: Floats, told: Untangled, known: Ints, bends: Bools) -> Untangl
     """
     may = told.flipped[bends[told.flipped]]
     groups = np.r_[told.crossed, np.c_[may, may]]
-    if not len(groups):
+    if not len(groups) or len(rest) > _COARSE:
         return told
     X, place = told.fit.vertices.copy(), np.cumsum(bends) - 1
     for some, F in _patches(told.fit.faces[bends], place[groups], len(rest)):
