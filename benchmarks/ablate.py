@@ -132,10 +132,12 @@ _STAY: dict[str, Replacement] = {
     "licp.posing.refine_alignment": lambda f: lambda *a, **k: f(*a, **k | {"steps": 0})
 }
 _BEND: dict[str, Replacement] = {"licp.morph.bend_roughly": lambda _: lambda *_: None}
+_LEFT: dict[str, Replacement] = {
+    "licp.bending.redrawn": lambda _: lambda rest, told, *_: told,
+}
 _TANGLED: dict[str, Replacement] = {
     "licp.untangle.untangle": lambda _: lambda rest, vertices, *_: vertices,
     "licp.untangle.unfold": lambda _: lambda rest, vertices, *_: vertices,
-    "licp.bending.redrawn": lambda _: lambda rest, told, *_: told,
 }
 
 
@@ -171,11 +173,8 @@ VARIANTS = (
         "gates of hidden vertices", "those of all others",
         replaced=_constant("licp.template._HIDDEN_REACH", np.inf),
     ),
-    Variant("taking apart what crosses", "it stays", replaced=_TANGLED),
-    Variant(
-        "what cannot be taken apart is redrawn", "it stays",
-        replaced={"licp.bending.redrawn": _TANGLED["licp.bending.redrawn"]},
-    ),
+    Variant("taking apart what crosses", "it stays", replaced=_TANGLED | _LEFT),
+    Variant("what cannot be taken apart is redrawn", "it stays", replaced=_LEFT),
     Variant(
         "doubt where it ran through itself", "none", replaced=_constant("licp.doubting._DOUBTS", 0)
     ),

@@ -5,6 +5,8 @@ What cannot be pushed apart is drawn from its surroundings, in the end.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +15,7 @@ from scipy.sparse.linalg import splu
 from scipy.spatial import KDTree
 
 from licp.faults import Faults, flipped_faces
-from licp.geometry import all_of, any_of, components, edges, vertex_normals
+from licp.geometry import all_of, any_of, components, edges, grown, unsigned, vertex_normals
 from licp.intersections import self_intersections
 from licp.surface import Surface, group_sums
 from licp.threads import ALONE, Crew
@@ -66,22 +68,23 @@ class Untangled:
     torn : (s,) int64
         Faces that may be bent and ran through others though they did not at rest, before they were
         taken apart.
-    crossed : (t, 2) int64
-        Pairs of them that still do.
-    flipped : (f,) int64
-        Faces that have turned over.
+    crossings : (c, 2) int64
+        All pairs of faces that run through each other.
+    at_fault : (t, 2) int64
+        Those of them that may be bent and did not at rest; and each face that has turned over,
+        twice.
     """
 
     fit: Surface
     faults: Faults
     torn: Ints
-    crossed: Ints
-    flipped: Ints
+    crossings: Ints
+    at_fault: Ints
 
     @property
     def left(self) -> Ints:
         """All faces that are still at fault, (l,)."""
-        return np.unique(np.r_[self.crossed.ravel(), self.flipped])
+        return np.unique(self.at_fault)
 
 
 def untangled(
@@ -143,15 +146,14 @@ def redrawn(rest: Floats, told: Untangled, known: Ints, bends: Bools) -> Untangl
     -----
     Our own.
     """
-    may = told.flipped[bends[told.flipped]]
-    groups = np.r_[told.crossed, np.c_[may, may]]
+    groups = told.at_fault[all_of(bends[told.at_fault])]
     if not len(groups) or len(rest) > _COARSE:
         return told
     X, place = told.fit.vertices.copy(), np.cumsum(bends) - 1
     for some, F in _patches(told.fit.faces[bends], place[groups], len(rest)):
         X[some] = _redrawn(_Tangle(rest[some], F), X[some])
     fit = _reshaped(told.fit, X)
-    found = self_intersections(fit.vertices, fit.faces, fit.triangles)
+    found = _crossings(fit, told.fit, told.crossings)
     flipped = flipped_faces(rest, X, fit.faces)
     better = _told(fit, found, flipped, told.torn, known, bends)
     return better if better.faults.number < told.faults.number else told
@@ -161,7 +163,15 @@ def _told(
     fit: Surface, found: Ints, flipped: Bools, torn: Ints, known: Ints, bends: Bools
 ) -> Untangled:
     faults = Faults(len(known), len(found), int(flipped.sum()))
-    return Untangled(fit, faults, torn, _new_pairs(found, known, bends), np.flatnonzero(flipped))
+    at_fault = _at_fault(_new_pairs(found, known, bends), flipped)
+    return Untangled(fit, faults, torn, found, at_fault)
+
+
+def _at_fault(pairs: Ints, flipped: Bools) -> Ints:
+    """Pairs of faces that cross (k, 2), and each of the flipped ones (m,) as a pair of its own."""
+    folded = np.flatnonzero(flipped)
+    both: Ints = np.r_[pairs, np.c_[folded, folded]]
+    return both
 
 
 def _new_pairs(found: Ints, known: Ints, bends: Bools) -> Ints:
@@ -287,19 +297,16 @@ def _apart(tangle: "_Tangle", X: Floats) -> Floats:
 
 
 def _redrawn(tangle: "_Tangle", X: Floats) -> Floats:
-    """The best of all sizes of a patch: fewest crossings and flipped faces."""
-    pairs, flipped = tangle.pairs(X), tangle.flipped(X)
-    least, better = len(pairs) + flipped.sum(), True
-    while least and better:
-        at_fault = np.r_[pairs.ravel(), np.flatnonzero(flipped)]
-        start, better = X, False
+    """The best of all sizes of a patch, as often as that leaves fewer faults."""
+    faults, better = tangle.faults(X), True
+    while len(faults) and better:
+        start, at_fault, better = X, faults, False
         for rings in _REDRAWN:
             Y = _apart(tangle, tangle.drawn(start, at_fault, rings))
-            crossed, folded = tangle.pairs(Y), tangle.flipped(Y)
-            faults = len(crossed) + folded.sum()
-            if faults < least:
-                X, pairs, flipped, least, better = Y, crossed, folded, faults, True
-            if least == 0:
+            left = tangle.faults(Y)
+            if len(left) < len(faults):
+                X, faults, better = Y, left, True
+            if not len(faults):
                 break
     return X
 
@@ -352,6 +359,10 @@ class _Tangle:
         """Faces (m,) that have turned over."""
         return flipped_faces(self.rest, X, self.faces)
 
+    def faults(self, X: Floats) -> Ints:
+        """Faces of these crossings, and those that have turned over, as pairs (k, 2)."""
+        return _at_fault(self.pairs(X), self.flipped(X))
+
     def iron(self, X: Floats, flipped: Bools) -> Floats:
         """Displacements (n, 3) that take corners of flipped faces where their neighbours went."""
         corners = np.zeros(len(X), bool)
@@ -362,18 +373,22 @@ class _Tangle:
 
     def drawn(self, X: Floats, at_fault: Ints, rings: int) -> Floats:
         """Faces and so many rings around them as a thin plate, at rest in the rest shape."""
-        free = np.zeros(len(X), bool)
-        free[self.faces[at_fault].ravel()] = True
-        for _ in range(rings):
-            free[self.faces[any_of(free[self.faces])].ravel()] = True
+        corners = np.zeros((1, len(X)), bool)
+        corners[0, self.faces[at_fault].ravel()] = True
+        free = grown(corners, unsigned(self._mean.indptr, self._mean.indices), rings)[0]
         if np.mean(~free) < _HELD:
             return X
-        L = sparse.eye_array(len(X)) - self._mean
-        K = (L.T @ L).tocsr()[free]
+        K = self._plate[free]
         went = X - self.rest
         ridge = sparse.diags_array(np.full(np.count_nonzero(free), _RIDGE))
         went[free] = splu((K[:, free] + ridge).tocsc()).solve(-(K[:, ~free] @ went[~free]))
         return self.rest + went
+
+    @cached_property
+    def _plate(self) -> Any:
+        """Bending energy of a thin plate (n, n), vertices evenly spread."""
+        L = sparse.eye_array(len(self.rest)) - self._mean
+        return (L.T @ L).tocsr()
 
     def push(self, X: Floats, pairs: Ints) -> Floats:
         """One round: displacements (n, 3) that take the faces of each pair apart."""
