@@ -85,14 +85,16 @@ def cut_faces(V: Floats, F: Ints, N: Floats, A: Floats, sides: Ints, counts: Int
 def _plane_regions(N: Floats, A: Floats, sides: Ints, counts: Ints) -> tuple[Bools, Ints]:
     """Faces of large regions that are plane to the letter, and the first one of each region."""
     region = _even_regions(N, sides, counts)
-    area = np.bincount(region, A)
-    mean = np.stack([np.bincount(region, A * x) for x in N.T], 1)
-    cut = (
-        (np.bincount(region) >= _FACES)
-        & (area >= _SHARE[0] * A.sum())
-        & (np.linalg.norm(mean, axis=1) >= _COPLANAR * area)
+    large = np.bincount(region) >= _FACES
+    # Hardly a face of a scan is in one.
+    some, n = large[region], len(large)
+    of, a = region[some], A[some]
+    area = np.bincount(of, a, n)[large]
+    mean = np.stack([np.bincount(of, a * x, n)[large] for x in N[some].T], 1)
+    large[large] = (area >= _SHARE[0] * A.sum()) & (
+        np.linalg.norm(mean, axis=1) >= _COPLANAR * area
     )
-    return cut[region], np.flatnonzero(cut)
+    return large[region], np.flatnonzero(large)
 
 
 def _ends(V: Floats, F: Ints, N: Floats, A: Floats) -> list[tuple[Floats, float]]:

@@ -14,6 +14,7 @@ from licp.compiled import kernel
 from licp.errors import MeshError
 
 __all__ = [
+    "Edges",
     "all_of",
     "any_of",
     "as_faces",
@@ -31,6 +32,7 @@ __all__ = [
     "grouped_faces",
     "grown",
     "joined",
+    "kept_edges",
     "mesh_size",
     "neighbours_by_edges",
     "sort_pairs",
@@ -48,6 +50,7 @@ __all__ = [
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+Edges = tuple[Ints, Ints, Ints]
 
 # A triangle this much smaller than the square of its longest side, or a normal sum this much
 # smaller than its terms, is rounding error: its direction means nothing.
@@ -171,6 +174,30 @@ def face_edges(faces: ArrayLike) -> tuple[Ints, Ints, Ints]:
     F = as_faces(faces)
     e, c, s = _face_edges(F, int(F.max()) + 1 if F.size else 0)
     return e, c, s
+
+
+def kept_edges(edges: Edges, keep: Bools) -> Edges:
+    """Edges of some of the faces, from those of all, as :func:`face_edges` returns them.
+
+    Parameters
+    ----------
+    edges : (e, 2) int64, (e,) int64, (m, 3) int64
+        Of :func:`face_edges`; no side without length.
+    keep : (m,) bool
+        Which faces.
+
+    Examples
+    --------
+    >>> F = np.array([[0, 1, 2], [2, 1, 3]])
+    >>> [x.tolist() for x in kept_edges(face_edges(F), np.array([False, True]))]
+    [[[1, 2], [1, 3], [2, 3]], [1, 1, 1], [[0, 1, 2]]]
+    """
+    if keep.all():
+        return edges
+    pairs, counts, sides = edges
+    left = counts - np.bincount(sides[~keep].ravel(), minlength=len(counts))
+    held = left > 0
+    return pairs[held], left[held], (np.cumsum(held) - 1)[sides[keep]]
 
 
 def grouped_faces(faces: Ints, group: Ints) -> Ints:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from licp.compiled import kernel
-from licp.geometry import bucket
+from licp.geometry import any_of, bucket, vertex_normals
 
 __all__ = ["without_pinholes"]
 
@@ -20,7 +20,7 @@ Ints = NDArray[np.int64]
 
 
 def without_pinholes(
-    V: Floats, F: Ints, N: Floats, edges: tuple[Ints, Ints, Ints], longest: float
+    V: Floats, F: Ints, edges: tuple[Ints, Ints, Ints], longest: float
 ) -> tuple[Ints, Ints, Ints]:
     """Edges of a mesh, those around pinholes counted as if there were faces in them.
 
@@ -33,8 +33,6 @@ def without_pinholes(
         Vertices.
     F : (m, 3) int64
         Faces, wound outwards.
-    N : (n, 3) float64
-        Normals of the vertices.
     edges : (k, 2) int64, (k,) int64, (m, 3) int64
         Of :func:`licp.geometry.face_edges`.
     longest : float
@@ -48,12 +46,11 @@ def without_pinholes(
     Examples
     --------
     >>> import trimesh
-    >>> from licp.geometry import face_edges, vertex_normals
+    >>> from licp.geometry import face_edges
     >>> ball = trimesh.creation.icosphere(3)
     >>> V, F = np.asarray(ball.vertices), np.asarray(ball.faces)[1:]
     >>> edges = face_edges(F)
-    >>> N = vertex_normals(V, F)
-    >>> [int((without_pinholes(V, F, N, edges, x)[1] == 1).sum()) for x in (0.0, 1.0)]
+    >>> [int((without_pinholes(V, F, edges, x)[1] == 1).sum()) for x in (0.0, 1.0)]
     [3, 0]
     """
     pairs, counts, sides = edges
@@ -62,6 +59,8 @@ def without_pinholes(
         return edges
     begin, end = F[face, side], F[face, (side + 1) % 3]
     start, order = bucket(begin, len(V))
+    around = any_of((np.diff(start) > 0)[F])
+    N = vertex_normals(V, F[around])
     small = _small(V, N, begin, end, start, order, longest)
     closed = counts.copy()
     closed[sides[face[small], side[small]]] = 2

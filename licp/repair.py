@@ -17,6 +17,7 @@ from licp.cuts import cut_faces
 from licp.errors import MeshError
 from licp.fillings import filling_faces
 from licp.geometry import (
+    Edges,
     any_of,
     as_faces,
     as_points,
@@ -26,6 +27,7 @@ from licp.geometry import (
     face_normals_areas,
     first_equal,
     joined,
+    kept_edges,
     sorted_corners,
 )
 from licp.spikes import find_spikes, stretched_faces
@@ -159,6 +161,10 @@ class CleanMesh:
         For each original vertex its vertex here; -1 if it was dropped.
     source : (k,) int64
         For each vertex here its original; of merged ones the first.
+    edges : (e, 2) int64, (e,) int64, (m, 3) int64
+        Of :func:`licp.geometry.face_edges`.
+    areas : (m,) float64
+        Of the faces.
     report : RepairReport
         What was done.
     """
@@ -167,6 +173,8 @@ class CleanMesh:
     faces: Ints
     index: Ints
     source: Ints
+    edges: Edges
+    areas: Floats
     report: RepairReport
 
     def least(self, values: Floats) -> Floats:
@@ -231,7 +239,7 @@ def clean(vertices: ArrayLike, faces: ArrayLike) -> CleanMesh:
     2 duplicate vertices, 1 flipped faces, 4 border edges, 1 component
     """
     mesh = _sound(vertices, faces, "template", 0.0)
-    return _finished(mesh.V, mesh.F, mesh.counts, mesh.root, mesh.used, mesh.report)
+    return _finished(mesh.V, mesh.F, mesh.edges, mesh.A, mesh.root, mesh.report)
 
 
 def clean_scan(vertices: ArrayLike, faces: ArrayLike) -> CleanMesh:
@@ -290,7 +298,7 @@ class _Sound:
 
     Normals and areas of the faces, and the median area; edges, as
     :func:`licp.geometry.face_edges` returns them; for each vertex the one that it was merged into,
-    whether a face uses it, its component, and whether that is an inner wall.
+    its component, and whether that is an inner wall; how many a face uses.
     """
 
     V: Floats
@@ -298,13 +306,11 @@ class _Sound:
     N: Floats
     A: Floats
     usual: float
-    E: Ints
-    counts: Ints
-    sides: Ints
+    edges: Edges
     root: Ints
-    used: Bools
     labels: Ints
     wall: Bools
+    used: int
     report: RepairReport
 
 
@@ -321,20 +327,18 @@ def _sound(vertices: ArrayLike, faces: ArrayLike, what: str, same: float) -> _So
         F, N, A, thin, again = _proper(V, root[F], what)
         flat, repeated = flat + thin, repeated + again
         E, counts, sides = face_edges(F)
-    used = np.zeros(n, bool)
-    used[F.ravel()] = True
-
     flip = _against_neighbours(F, sides, counts, A)
-    F, N = _turn(flip, F, N)
+    F, N, sides = _turn(flip, F, N, sides)
     labels = components(F, n)
+    used = int((labels >= 0).sum())
     usual = float(np.median(A))
     sane = np.minimum(A, _HUGE * usual)
     turned, walls, inverted = _inside_out(V, F, N, sane, labels, E[counts == 1])
     if turned.any():
-        F, N = _turn(turned[labels[F[:, 0]]], F, N)
+        F, N, sides = _turn(turned[labels[F[:, 0]]], F, N, sides)
     report = RepairReport(
         duplicate_vertices=welded,
-        unreferenced_vertices=n - welded - int(used.sum()),
+        unreferenced_vertices=n - welded - used,
         degenerate_faces=flat,
         duplicate_faces=repeated,
         flipped_faces=int(flip.sum()),
@@ -344,13 +348,13 @@ def _sound(vertices: ArrayLike, faces: ArrayLike, what: str, same: float) -> _So
         components=len(turned),
     )
     wall = np.append(walls, False)[labels]
-    return _Sound(V, F, N, A, usual, E, counts, sides, root, used, labels, wall, report)
+    return _Sound(V, F, N, A, usual, (E, counts, sides), root, labels, wall, used, report)
 
 
 def _without_flaws(mesh: _Sound) -> CleanMesh:
     """Without inner walls, plane cuts, stretched faces, fillings, spikes and debris."""
-    V, F, N, A, E, sides = mesh.V, mesh.F, mesh.N, mesh.A, mesh.E, mesh.sides
-    counts, labels, n = mesh.counts, mesh.labels, len(V)
+    V, F, N, A, labels, n = mesh.V, mesh.F, mesh.N, mesh.A, mesh.labels, len(mesh.V)
+    E, counts, sides = mesh.edges
     alone = np.count_nonzero(counts == 1) / len(counts)
     if len(F) > _SCRAP / _DEBRIS and alone > _APART:
         raise MeshError(
@@ -369,12 +373,11 @@ def _without_flaws(mesh: _Sound) -> CleanMesh:
     far[F[torn].ravel()] = True
     skin = ~(cut | torn | filled | mesh.wall[F[:, 0]])
     if not skin.all():
-        F, N, share = _take(skin, F, N, share)
-        E, counts, sides = face_edges(F)
+        F, N, A, share = F[skin], N[skin], A[skin], share[skin]
         labels = components(F, n)
-    spike = find_spikes(V, F, N, E, size)
-    many = mesh.used.sum()
-    if spike.sum() > np.clip(_SHARE_PER_VERTEX * many, *_SPIKE_SHARE) * many:
+    edges = kept_edges(mesh.edges, skin)
+    spike = find_spikes(V, F, N, edges[0], size)
+    if spike.sum() > np.clip(_SHARE_PER_VERTEX * mesh.used, *_SPIKE_SHARE) * mesh.used:
         spike[:] = False
     keep = ~any_of(spike[F]) if spike.any() else np.ones(len(F), bool)
     if not keep.all():
@@ -387,8 +390,6 @@ def _without_flaws(mesh: _Sound) -> CleanMesh:
     keep &= ~small[part]
     if not keep.any():
         raise MeshError("nothing is left of the surface once its spikes are gone")
-    used = np.zeros(n, bool)
-    used[F[keep].ravel()] = True
     report = replace(
         mesh.report,
         components=int((~small).sum()) - 1,
@@ -399,23 +400,27 @@ def _without_flaws(mesh: _Sound) -> CleanMesh:
         debris_components=int(small.sum()),
         debris_vertices=int(small[labels].sum()),
     )
-    counts = counts - np.bincount(sides[~keep].ravel(), minlength=len(E))
-    return _finished(V, F[keep], counts, mesh.root, used, report)
+    return _finished(V, F[keep], kept_edges(edges, keep), A[keep], mesh.root, report)
 
 
 def _finished(
-    V: Floats, F: Ints, counts: Ints, root: Ints, used: Bools, report: RepairReport
+    V: Floats, F: Ints, edges: Edges, A: Floats, root: Ints, report: RepairReport
 ) -> CleanMesh:
     """Without the vertices that are not used, and with all of the report."""
+    used = np.zeros(len(V), bool)
+    used[F.ravel()] = True
     source = np.flatnonzero(used)
     new = np.full(len(V), -1)
     new[source] = np.arange(len(source))
+    pairs, counts, sides = edges
     report = replace(
         report,
         non_manifold_edges=int((counts > 2).sum()),
         border_edges=int((counts == 1).sum()),
     )
-    return CleanMesh(V[source], new[F], new[root], source, report)
+    # In their order vertices stay, so edges do, too.
+    edges = new[pairs], counts, sides
+    return CleanMesh(V[source], new[F], new[root], source, edges, A, report)
 
 
 def _proper(V: Floats, F: Ints, what: str) -> tuple[Ints, Floats, Floats, int, int]:
@@ -443,11 +448,16 @@ def _take(keep: Bools, F: Ints, N: Floats, A: Floats) -> tuple[Ints, Floats, Flo
     return (F, N, A) if keep.all() else (F[keep], N[keep], A[keep])
 
 
-def _turn(flip: Bools, F: Ints, N: Floats) -> tuple[Ints, Floats]:
-    """Faces turned over where flagged, and their normals."""
+def _turn(flip: Bools, F: Ints, N: Floats, sides: Ints) -> tuple[Ints, Floats, Ints]:
+    """Faces turned over where flagged, their normals, and the edges that their sides lie on."""
     if not flip.any():
-        return F, N
-    return np.where(flip[:, None], F[:, [0, 2, 1]], F), np.where(flip[:, None], -N, N)
+        return F, N, sides
+    over = flip[:, None]
+    return (
+        np.where(over, F[:, [0, 2, 1]], F),
+        np.where(over, -N, N),
+        np.where(over, sides[:, [2, 1, 0]], sides),
+    )
 
 
 def _weld(V: Floats, F: Ints, N: Floats, E: Ints, counts: Ints, sides: Ints, same: float) -> Ints:

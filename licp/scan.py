@@ -92,10 +92,9 @@ class PreparedScan:
         self.source: Ints = clean.source
         self.report: RepairReport = clean.report
         self.full = full = Surface(clean.vertices, clean.faces)
+        full.areas = clean.areas
         # Before anything looks at borders.
-        full.edges = without_pinholes(
-            full.vertices, full.faces, full.normals, full.edges, _PINHOLE * full.size
-        )
+        full.edges = without_pinholes(full.vertices, full.faces, clean.edges, _PINHOLE * full.size)
         _ = full.border  # found once for both
         self.fair = faired(self.full)
         # Distances are measured to the scan as it is; which way it faces, noise cannot tell.

@@ -114,7 +114,7 @@ class PreparedTemplate:
         self.mesh = mesh
         self.clean = kept = clean(mesh.vertices, mesh.faces)
         part = components(kept.faces, len(kept.vertices))
-        area = vertex_areas(kept.vertices, kept.faces)
+        area = vertex_areas(kept.vertices, kept.faces, kept.areas)
         part_area = np.bincount(part, area)
         of_body = part_area[part] >= _BODY_SHARE * part_area.max()
         asked = None if of_body.all() else of_body
@@ -129,6 +129,7 @@ class PreparedTemplate:
         centre, size = area[of_body] @ kept.vertices[of_body] / total, float(np.sqrt(total))
         self.to_unit = Similarity(1.0 / size, np.eye(3), -centre / size)
         self.whole = whole = Surface(self.to_unit.apply(kept.vertices), kept.faces)
+        whole.edges = kept.edges
         _ = whole.border, whole.areas  # found once for all fits
         self.before = whole.moved(self.to_unit.inverse())
         self.rest = whole.vertices[of_body]

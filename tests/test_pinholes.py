@@ -11,13 +11,13 @@ from licp.geometry import face_edges, vertex_normals
 from licp.pinholes import without_pinholes
 
 BALL = trimesh.creation.icosphere(4)
-V, N = np.asarray(BALL.vertices), np.asarray(BALL.vertices)
+V = np.asarray(BALL.vertices)
 EDGE = float(BALL.edges_unique_length.mean())
 
 
 def open_edges(F: NDArray[np.int64], longest: float) -> int:
     edges = face_edges(F)
-    found = without_pinholes(V, F, N, edges, longest)
+    found = without_pinholes(V, F, edges, longest)
     assert found[0] is edges[0] and found[2] is edges[2]
     assert (found[1][edges[1] != 1] == edges[1][edges[1] != 1]).all()
     return int((found[1] == 1).sum())

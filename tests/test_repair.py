@@ -9,7 +9,7 @@ from licp import demo
 from licp import geometry as g
 from licp.errors import MeshError
 from licp.io import load_mesh
-from licp.repair import RepairReport, clean, clean_scan
+from licp.repair import CleanMesh, RepairReport, clean, clean_scan
 
 Arrays = tuple[np.ndarray, np.ndarray]
 
@@ -39,15 +39,17 @@ def volume(V: np.ndarray, F: np.ndarray) -> float:
     return float(np.linalg.det(V[F]).sum() / 6)
 
 
-def check(mesh: object, V: np.ndarray) -> None:
+def check(m: CleanMesh, V: np.ndarray) -> None:
     """The bookkeeping that holds for every result."""
-    m = mesh
-    assert np.array_equal(m.vertices, V[m.source])  # type: ignore[attr-defined]
-    assert np.array_equal(m.index[m.source], np.arange(len(m.source)))  # type: ignore[attr-defined]
-    assert (np.diff(m.source) > 0).all()  # type: ignore[attr-defined]
-    kept = m.index >= 0  # type: ignore[attr-defined]
-    assert np.array_equal(m.vertices[m.index[kept]], V[kept])  # type: ignore[attr-defined]
-    assert np.array_equal(np.unique(m.faces), np.arange(len(m.source)))  # type: ignore[attr-defined]
+    assert np.array_equal(m.vertices, V[m.source])
+    assert np.array_equal(m.index[m.source], np.arange(len(m.source)))
+    assert (np.diff(m.source) > 0).all()
+    kept = m.index >= 0
+    assert np.array_equal(m.vertices[m.index[kept]], V[kept])
+    assert np.array_equal(np.unique(m.faces), np.arange(len(m.source)))
+    for told, found in zip(m.edges, g.face_edges(m.faces), strict=True):
+        assert np.array_equal(told, found)
+    assert np.array_equal(m.areas, g.face_normals_areas(m.vertices, m.faces)[1])
 
 
 def test_a_good_mesh_passes_unchanged() -> None:
