@@ -6,7 +6,7 @@ is not enough: sound lips of a soft scan lack half of their curvature, and a lip
 one that is really there.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,15 +39,15 @@ class Doubt:
     ----------
     lacks : (n,) float64
         Of :func:`lacking`.
-    left : (j,) int64
-        Vertices that run through others, or whose face has turned over.
     torn : (k,) int64
         Vertices that ran through others before they were pushed apart.
+    left : (j,) int64
+        Vertices that still do, or whose face has turned over; none before they were.
     """
 
     lacks: Floats
-    left: Ints
     torn: Ints
+    left: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
 
     @property
     def seeds(self) -> Ints:

@@ -14,15 +14,17 @@ from licp.schedule import Stage
 from licp.similarity import Similarity, fit_similarity
 from licp.template import PreparedTemplate
 from licp.territory import Places
-from licp.untangle import Untangled, redrawn, untangled
+from licp.untangle import Tangled, Untangled, redrawn, tangled, untangled
 
 __all__ = [
+    "Apart",
     "Bent",
     "Stages",
     "bend",
     "bend_roughly",
     "near_matches",
     "straightened",
+    "taken_apart",
     "tidied",
     "told_places",
 ]
@@ -54,14 +56,26 @@ class Bent:
         Of the body.
     vertices : (n, 3) float64
         The whole mesh.
-    untangled : Untangled
-        The same, taken apart where it ran through itself.
+    tangled : Tangled
+        The same, and where it runs through itself.
     """
 
     shape: Shape
     body: Floats
     matches: Matches
     vertices: Floats
+    tangled: Tangled
+
+
+@dataclass(frozen=True, eq=False)
+class Apart(Bent):
+    """The same, taken apart where it ran through itself.
+
+    Attributes
+    ----------
+    untangled : Untangled
+    """
+
     untangled: Untangled
 
 
@@ -73,7 +87,7 @@ def bend(
     start: Bent | None = None,
     watch: Watch | None = None,
 ) -> Bent:
-    """Bend through all stages; then all of the template, taken apart.
+    """Bend through all stages; then all of the template.
 
     Parameters
     ----------
@@ -94,17 +108,20 @@ def bend(
         X = pyramid.refined(X, shape.number, pyramid.last)
         matches = shape.search.match(X, finest.normals(X), finest.traits, territory)
     vertices = template.placed(X)
-    apart = untangled(
-        template.whole.vertices,
-        template.whole.reshaped(vertices[template.clean.source]),
-        template.crossings,
-        template.bends,
-        encounter.matcher.crew,
-    )
-    return Bent(shape, X, matches, vertices, apart)
+    fit = template.whole.reshaped(vertices[template.clean.source])
+    met = tangled(fit, template.crossings, template.bends, encounter.matcher.crew)
+    return Bent(shape, X, matches, vertices, met)
 
 
-def tidied(bent: Bent, template: PreparedTemplate) -> Bent:
+def taken_apart(bent: Bent, encounter: Encounter) -> Apart:
+    """Taken apart where it runs through itself, as far as that goes."""
+    template, met = encounter.template, bent.tangled
+    rest, crew = template.whole.vertices, encounter.matcher.crew
+    told = untangled(rest, met, template.crossings, template.bends, crew)
+    return Apart(bent.shape, bent.body, bent.matches, bent.vertices, met, told)
+
+
+def tidied(bent: Apart, template: PreparedTemplate) -> Apart:
     """What could not be taken apart drawn from its surroundings."""
     told = bent.untangled
     rest, known = template.whole.vertices, template.crossings

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from licp.absence import Doubt
-from licp.bending import Bent, Stages, bend
+from licp.bending import Apart, Bent, Stages, bend, taken_apart
 from licp.errors import OverlapError, SolverError
 from licp.icp import Encounter
 
@@ -43,21 +43,21 @@ _HOPELESS = 10
 _LATE = 0.05
 
 
-def bend_doubting(bent: Bent, encounter: Encounter, stages: Stages) -> tuple[Bent, Bools]:
+def bend_doubting(bent: Apart, encounter: Encounter, stages: Stages) -> tuple[Apart, Bools]:
     """Bend again without what the scan may not show, if the fit ran through itself there.
 
     Such a part then follows its surroundings, as an ear under hair does.
 
     Parameters
     ----------
-    bent : Bent
+    bent : Apart
         With all matches.
     encounter, stages
         What it was bent by.
 
     Returns
     -------
-    bent : Bent
+    bent : Apart
         The same, or a better one.
     absent : (m,) bool
         Vertices of the body that it was bent without.
@@ -69,19 +69,25 @@ def bend_doubting(bent: Bent, encounter: Encounter, stages: Stages) -> tuple[Ben
         stages = tuple(replace(s, normal_weight=_OTHERWISE * s.normal_weight) for s in stages)
         other = _bend_if(encounter, stages)
         if other is not None:
-            found = min(found, _doubted(other[0], encounter, stages), key=_cost)
+            again = _doubted(other[0], encounter, stages, _cost(found))
+            found = min(found, again, key=_cost)
     return found[:2]
 
 
-def _doubted(bent: Bent, encounter: Encounter, stages: Stages) -> tuple[Bent, Bools, int]:
-    """The same from one fit; and what is wrong with it in the end."""
+def _doubted(
+    bent: Apart, encounter: Encounter, stages: Stages, most: float = np.inf
+) -> tuple[Apart, Bools, int]:
+    """The same from one fit; and what is wrong with it in the end.
+
+    What costs as much as is known to be possible, or ``most``, is not tried.
+    """
     template, free = encounter.template, encounter.template.pyramid.finest.traits.free
     absent = failed = np.zeros(len(free), bool)
-    apart, most = bent.untangled, _FEW * len(template.bends)
-    if len(apart.left) <= most and len(apart.torn) <= _TORN * most:
+    left, few = bent.untangled.left, _FEW * len(template.bends)
+    if len(left) <= few and len(bent.tangled.torn) <= _TORN * few:
         return bent, absent, 0
-    doubt = _doubt(bent, encounter)
-    if len(apart.left) <= most and not doubt.crushed:
+    doubt = replace(_doubt(bent, encounter), left=template.at_faces(left))
+    if len(left) <= few and not doubt.crushed:
         return bent, absent, 0
     passes = 0
     tried = [(bent, absent, _wrong(bent, doubt))]
@@ -95,46 +101,49 @@ def _doubted(bent: Bent, encounter: Encounter, stages: Stages) -> tuple[Bent, Bo
                 break
             if passes == _DOUBTS or np.count_nonzero(doubted) > 0.5 * np.count_nonzero(free):
                 break
+            if np.count_nonzero(doubted) >= min(most, *map(_cost, tried)):
+                break
             passes += 1
-            again = _bend_if(encounter.trusting(np.where(doubted, 0.0, 1.0)), stages)
-            if again is None or more > _WORTH * (_wrong(bent, doubt) - _wrong(*again)):
+            without = encounter.trusting(np.where(doubted, 0.0, 1.0))
+            again = _bend_if(without, stages, _wrong(bent, doubt) - more / _WORTH)
+            if again is None:
                 failed = doubted
                 break
             (bent, doubt), absent = again, doubted
             tried.append((bent, absent, _wrong(bent, doubt)))
     if absent.any():
         # Led there by its surroundings, a mouth that is wide open may be found after all.
-        again = _bend_if(encounter, stages, start=bent)
-        least = np.count_nonzero(absent)
-        if again is not None and _BACK * (_wrong(*again) - _wrong(bent, doubt)) <= least:
+        worth = np.count_nonzero(absent) / _BACK
+        again = _bend_if(encounter, stages, _wrong(bent, doubt) + worth, start=bent)
+        if again is not None:
             return again[0], np.zeros_like(absent), _wrong(*again)
     return min(tried, key=_cost)
 
 
-def _cost(found: tuple[Bent, Bools, int]) -> int:
+def _cost(found: tuple[Apart, Bools, int]) -> int:
     """What a fit costs in the end, in vertices without a match."""
     return int(np.count_nonzero(found[1])) + _IN_THE_END * found[2]
 
 
-def _wrong(bent: Bent, doubt: Doubt) -> int:
+def _wrong(bent: Apart, doubt: Doubt) -> int:
     """What is wrong with a fit: faults, and vertices that were crushed without leaving any."""
     return bent.untangled.faults.number + doubt.crushed
 
 
 def _doubt(bent: Bent, encounter: Encounter) -> Doubt:
-    """What a fit lacks where it is or was tangled."""
+    """What a fit lacks, and where it is tangled."""
     template, X, search = encounter.template, bent.body, bent.shape.search
     finest = template.pyramid.finest
     territory = encounter.territory(search.stage, finest.traits)
     # Once more, since the last step moved it.
     now = search.match(X, finest.normals(X), finest.traits, territory)
-    return template.doubt(now.curvature, bent.matches, bent.untangled)
+    return template.doubt(now.curvature, bent.matches, bent.tangled.torn)
 
 
 def _bend_if(
-    encounter: Encounter, stages: Stages, start: Bent | None = None
-) -> tuple[Bent, Doubt] | None:
-    """A bent template and what to doubt; nothing where too little is left that matches.
+    encounter: Encounter, stages: Stages, most: float = np.inf, start: Bent | None = None
+) -> tuple[Apart, Doubt] | None:
+    """A bent template and what to doubt; nothing where too little matches or too much is wrong.
 
     From a start, only the last stages.
     """
@@ -145,4 +154,10 @@ def _bend_if(
         bent = bend(encounter, stages, stiffest=stiffest, start=start)
     except (OverlapError, SolverError):
         return None
-    return bent, _doubt(bent, encounter)
+    doubt = _doubt(bent, encounter)
+    # Taking apart mends nothing that is crushed, and takes as long as bending.
+    if doubt.crushed > most:
+        return None
+    apart = taken_apart(bent, encounter)
+    doubt = replace(doubt, left=encounter.template.at_faces(apart.untangled.left))
+    return (apart, doubt) if _wrong(apart, doubt) <= most else None

@@ -12,7 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from licp.bending import Bent, bend, bend_roughly, near_matches, straightened, tidied, told_places
+from licp.bending import (
+    Apart,
+    bend,
+    bend_roughly,
+    near_matches,
+    straightened,
+    taken_apart,
+    tidied,
+    told_places,
+)
 from licp.compiled import interruptible
 from licp.correspondence import Matcher
 from licp.doubting import bend_doubting
@@ -378,7 +387,7 @@ class Morpher:
         marks: BoundLandmarks | None,
         rigid: bool,
         callback: Callback | None,
-    ) -> tuple[Similarity, Bent, Bools]:
+    ) -> tuple[Similarity, Apart, Bools]:
         """The template bent to the scan, the pose it was bent from, what of it is not shown."""
         template, stages, tolerance = self._prepared, self.schedule.stages, self._tolerance
         rough = bend_roughly(_encounter(template, matcher, pose, marks, None, tolerance), stages)
@@ -389,7 +398,7 @@ class Morpher:
             template = template.showing(near_matches(template, rough))
         encounter = _encounter(template, matcher, pose, marks, places, tolerance)
         watching = None if callback is None else _watching(callback, pose)
-        bent = bend(encounter, stages, watch=watching)
+        bent = taken_apart(bend(encounter, stages, watch=watching), encounter)
         bent, absent = bend_doubting(bent, encounter, stages)
         return pose, tidied(bent, template), absent
 

@@ -24,7 +24,6 @@ from licp.solver import Backend
 from licp.surface import Surface
 from licp.threads import Crew
 from licp.traits import Traits
-from licp.untangle import Untangled
 from licp.visibility import visible_share
 
 __all__ = ["PreparedTemplate"]
@@ -207,8 +206,8 @@ class PreparedTemplate:
         """Those of weights of all vertices of the mesh (n,) that are of the body (m,)."""
         return self.clean.least(weights)[self._body]
 
-    def doubt(self, found: Floats, matches: Matches, apart: Untangled) -> Doubt:
-        """What a fit lacks where it is or was tangled, by vertices of the body.
+    def doubt(self, found: Floats, matches: Matches, torn: Ints) -> Doubt:
+        """What a fit lacks, and where it is tangled, by vertices of the body.
 
         Parameters
         ----------
@@ -216,18 +215,17 @@ class PreparedTemplate:
             Curvature of the scan where each vertex matches.
         matches : Matches
             Of the body.
-        apart : Untangled
-            The fit of ``whole``.
+        torn : (s,) int64
+            Faces of ``whole`` that run through others.
         """
         seen = np.isin(matches.state, (State.MATCHED, State.NORMAL, State.HIDDEN))
-        features = self.pyramid.finest.traits.features
+        lacks = lacking(self.pyramid.finest.traits.features, found, seen, self._curvature)
+        return Doubt(lacks, self.at_faces(torn))
 
-        def of_body(faces: Ints) -> Ints:
-            vertices = np.unique(self.in_body[self.whole.faces[faces]])
-            return vertices[vertices >= 0]
-
-        lacks = lacking(features, found, seen, self._curvature)
-        return Doubt(lacks, of_body(apart.left), of_body(apart.torn))
+    def at_faces(self, faces: Ints) -> Ints:
+        """Vertices of the body (k,) at some faces of ``whole``."""
+        vertices = np.unique(self.in_body[self.whole.faces[faces]])
+        return vertices[vertices >= 0]
 
     def absent(self, doubt: Doubt, share: float) -> Bools:
         """Vertices of the body (m,) that the scan does not show: :func:`licp.absence.absent_parts`.

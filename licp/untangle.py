@@ -20,7 +20,7 @@ from licp.intersections import self_intersections
 from licp.surface import Surface, group_sums
 from licp.threads import ALONE, Crew
 
-__all__ = ["Untangled", "redrawn", "unfold", "untangle", "untangled"]
+__all__ = ["Tangled", "Untangled", "redrawn", "tangled", "unfold", "untangle", "untangled"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -56,6 +56,29 @@ _COARSE = 22_000
 
 
 @dataclass(frozen=True, eq=False)
+class Tangled:
+    """A fit before it is taken apart.
+
+    Attributes
+    ----------
+    fit : Surface
+    crossings : (c, 2) int64
+        All pairs of faces that run through each other.
+    new : (k, 2) int64
+        Those of them that may be bent and did not at rest.
+    """
+
+    fit: Surface
+    crossings: Ints
+    new: Ints
+
+    @property
+    def torn(self) -> Ints:
+        """Faces of the new pairs, (s,)."""
+        return np.unique(self.new)
+
+
+@dataclass(frozen=True, eq=False)
 class Untangled:
     """A fit that was taken apart as far as that goes.
 
@@ -65,9 +88,6 @@ class Untangled:
         The one that was given if nothing was moved.
     faults : Faults
         Of all its faces.
-    torn : (s,) int64
-        Faces that may be bent and ran through others though they did not at rest, before they were
-        taken apart.
     crossings : (c, 2) int64
         All pairs of faces that run through each other.
     at_fault : (t, 2) int64
@@ -77,7 +97,6 @@ class Untangled:
 
     fit: Surface
     faults: Faults
-    torn: Ints
     crossings: Ints
     at_fault: Ints
 
@@ -87,8 +106,22 @@ class Untangled:
         return np.unique(self.at_fault)
 
 
+def tangled(fit: Surface, known: Ints, bends: Bools, crew: Crew = ALONE) -> Tangled:
+    """Where a fit runs through itself.
+
+    Parameters
+    ----------
+    fit : Surface
+        The template bent.
+    known, bends, crew
+        Of :func:`untangled`.
+    """
+    found = self_intersections(fit.vertices, fit.faces, fit.triangles, crew)
+    return Tangled(fit, found, _new_pairs(found, known, bends))
+
+
 def untangled(
-    rest: Floats, fit: Surface, known: Ints, bends: Bools, crew: Crew = ALONE
+    rest: Floats, before: Tangled, known: Ints, bends: Bools, crew: Crew = ALONE
 ) -> Untangled:
     """Take a fit apart where it runs through itself and did not before, and unfold flipped faces.
 
@@ -96,7 +129,7 @@ def untangled(
     ----------
     rest : (n, 3) float64
         The template before, turned and scaled as the fit is.
-    fit : Surface
+    before : Tangled
         The template after.
     known : (j, 2) int64
         Pairs of faces that run through each other in the template before.
@@ -109,19 +142,18 @@ def untangled(
     -------
     Untangled
     """
-    found = self_intersections(fit.vertices, fit.faces, fit.triangles, crew)
-    pairs = _new_pairs(found, known, bends)
+    fit, found = before.fit, before.crossings
     faces, place = fit.faces[bends], np.cumsum(bends) - 1
     best = fit
-    if len(pairs):
-        best = _reshaped(fit, untangle(rest, fit.vertices, faces, place[pairs]))
+    if len(before.new):
+        best = _reshaped(fit, untangle(rest, fit.vertices, faces, place[before.new]))
     crossings = crew.begin(_crossings, best, fit, found)
     flipped = flipped_faces(rest, best.vertices, fit.faces)
     if flipped.any():
         best = _reshaped(best, unfold(rest, best.vertices, faces))
         crossings = crew.begin(_crossings, best, fit, found)
         flipped = flipped_faces(rest, best.vertices, fit.faces)
-    return _told(best, crossings(), flipped, np.unique(pairs), known, bends)
+    return _told(best, crossings(), flipped, known, bends)
 
 
 def redrawn(rest: Floats, told: Untangled, known: Ints, bends: Bools) -> Untangled:
@@ -155,16 +187,14 @@ def redrawn(rest: Floats, told: Untangled, known: Ints, bends: Bools) -> Untangl
     fit = _reshaped(told.fit, X)
     found = _crossings(fit, told.fit, told.crossings)
     flipped = flipped_faces(rest, X, fit.faces)
-    better = _told(fit, found, flipped, told.torn, known, bends)
+    better = _told(fit, found, flipped, known, bends)
     return better if better.faults.number < told.faults.number else told
 
 
-def _told(
-    fit: Surface, found: Ints, flipped: Bools, torn: Ints, known: Ints, bends: Bools
-) -> Untangled:
+def _told(fit: Surface, found: Ints, flipped: Bools, known: Ints, bends: Bools) -> Untangled:
     faults = Faults(len(known), len(found), int(flipped.sum()))
     at_fault = _at_fault(_new_pairs(found, known, bends), flipped)
-    return Untangled(fit, faults, torn, found, at_fault)
+    return Untangled(fit, faults, found, at_fault)
 
 
 def _at_fault(pairs: Ints, flipped: Bools) -> Ints:
