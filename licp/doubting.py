@@ -79,7 +79,7 @@ def _doubted(
 ) -> tuple[Apart, Bools, int]:
     """The same from one fit; and what is wrong with it in the end.
 
-    What costs as much as is known to be possible, or ``most``, is not tried.
+    What cannot cost less than all that was tried, or than ``most``, is not.
     """
     template, free = encounter.template, encounter.template.pyramid.finest.traits.free
     absent = failed = np.zeros(len(free), bool)
@@ -94,14 +94,12 @@ def _doubted(
     for share in _LACKING:
         while (len(doubt.left) or doubt.crushed) and not bent.shape.stopped:
             part = template.absent(doubt, share)
-            doubted, more = absent | part, np.count_nonzero(part & ~absent)
-            # No more than all that is wrong can be won.
-            hope = min(len(doubt.seeds), _wrong(bent, doubt))
-            if not 0 < more <= _WORTH * hope or np.array_equal(doubted, failed):
+            doubted = absent | part
+            count, more = np.count_nonzero(doubted), np.count_nonzero(part & ~absent)
+            if more == 0 or np.array_equal(doubted, failed) or passes == _DOUBTS:
                 break
-            if passes == _DOUBTS or np.count_nonzero(doubted) > 0.5 * np.count_nonzero(free):
-                break
-            if np.count_nonzero(doubted) >= min(most, *map(_cost, tried)):
+            # Even if nothing were wrong any more.
+            if count >= min(most, *map(_cost, tried)) or 2 * count > np.count_nonzero(free):
                 break
             passes += 1
             without = encounter.trusting(np.where(doubted, 0.0, 1.0))

@@ -64,11 +64,11 @@ def test_what_was_tangled_is_crushed_if_it_lacks_much_and_more_than_by_chance() 
     lacks = np.zeros(n)
     lacks[:100] = 0.5
     torn, left = np.r_[50:150], np.array([900])
-    doubt = Doubt(lacks, left, torn)
+    doubt = Doubt(lacks, torn, left)
     assert doubt.seeds.tolist() == [*range(50, 100), 900]
     assert doubt.crushed == 50 - 7
-    assert Doubt(lacks, left, np.r_[94:150]).crushed == 0
-    assert Doubt(lacks, left[:0], torn[:0]).seeds.size == 0
+    assert Doubt(lacks, np.r_[94:150], left).crushed == 0
+    assert Doubt(lacks, torn[:0], left[:0]).seeds.size == 0
 
 
 def test_vertices_of_a_coarser_level_are_those_of_the_whole_template() -> None:

@@ -19,8 +19,9 @@ NOTHING = np.zeros(0, np.int64)
 def fit(faults: int) -> Any:
     """Something bent with so many faults, each with a vertex of its own."""
     left = np.arange(faults)
-    told = SimpleNamespace(left=left, torn=left, faults=SimpleNamespace(number=faults))
-    return SimpleNamespace(untangled=told, shape=SimpleNamespace(stopped=False))
+    told = SimpleNamespace(left=left, faults=SimpleNamespace(number=faults))
+    shape = SimpleNamespace(stopped=False)
+    return SimpleNamespace(untangled=told, tangled=SimpleNamespace(torn=left), shape=shape)
 
 
 @dataclass
@@ -37,22 +38,25 @@ class Script:
             pyramid=SimpleNamespace(finest=finest),
             bends=np.ones(10_000, bool),  # 50 faults are few
             absent=lambda doubt, share: np.arange(N) < self.absent[0 if share == 0.3 else -1],
+            at_faces=lambda faces: faces,
         )
         met = SimpleNamespace(template=template, trusted=trusted)
         met.trusting = self.encounter
         return met
 
-    def bend(self, encounter: Any, stages: Any, start: Any = None) -> Any:
+    def bend(self, encounter: Any, stages: Any, most: float = np.inf, start: Any = None) -> Any:
         if encounter.trusted is not None:
             self.calls.append(f"without {int((encounter.trusted == 0).sum())}")
         else:
             self.calls.append("again" if start else f"normals {stages[0].normal_weight:.3g}")
         faults = self.faults.pop(0)
-        return None if faults < 0 else (fit(faults), self.doubt(fit(faults)))
+        if not 0 <= faults <= most:
+            return None
+        return fit(faults), Doubt(np.ones(N), NOTHING, np.arange(faults))
 
     @staticmethod
     def doubt(bent: Any, _: Any = None) -> Doubt:
-        return Doubt(np.ones(N), bent.untangled.left, NOTHING)
+        return Doubt(np.ones(N), NOTHING)
 
 
 def doubted(
@@ -80,10 +84,24 @@ def test_what_was_doubted_is_believed_again_if_that_leaves_no_fault(
 
 
 def test_a_fault_is_worth_so_many_vertices_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    tried = doubted(monkeypatch, 300, [6000], [0, -1, -1])
-    assert tried == (300, 0, ["without 6000", "again", "normals 0.12"])
-    # More than 20 each: nothing is tried but other weights, which find nothing, either.
-    assert doubted(monkeypatch, 300, [6001], [-1]) == (300, 0, ["normals 0.12"])
+    tried = doubted(monkeypatch, 300, [1000], [250, -1, -1])
+    assert tried == (300, 0, ["without 1000", "again", "normals 0.12"])
+    # More than 20 each: nothing is left to believe again.
+    tried = doubted(monkeypatch, 300, [1000], [251, -1])
+    assert tried == (300, 0, ["without 1000", "normals 0.12"])
+
+
+def test_what_cannot_be_the_cheapest_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = doubted(monkeypatch, 300, [1199], [0, -1])
+    assert tried == (0, 1199, ["without 1199", "again"])
+    # Four vertices a fault: other weights alone are tried, and then no more than what was best.
+    assert doubted(monkeypatch, 300, [1200], [-1]) == (300, 0, ["normals 0.12"])
+    assert doubted(monkeypatch, 300, [1200], [400]) == (300, 0, ["normals 0.12"])
+    # Nor what adds to something cheaper: 60 faults without 200 vertices.
+    tried = doubted(monkeypatch, 300, [200, 440], [60, -1, -1])
+    assert tried == (60, 200, ["without 200", "again", "normals 0.12"])
+    tried = doubted(monkeypatch, 300, [200, 439], [60, 40, -1, -1])
+    assert tried == (60, 200, ["without 200", "without 439", "again", "normals 0.12"])
 
 
 def test_in_the_end_a_fault_is_worth_four_vertices(monkeypatch: pytest.MonkeyPatch) -> None:

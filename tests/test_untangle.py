@@ -12,7 +12,7 @@ from benchmarks.heads import find_sets
 from licp.faults import Faults, flipped_faces
 from licp.intersections import self_intersections
 from licp.surface import Surface
-from licp.untangle import redrawn, unfold, untangle, untangled
+from licp.untangle import Untangled, redrawn, tangled, unfold, untangle, untangled
 from tests.test_quality import grid
 
 Floats = np.ndarray
@@ -34,6 +34,10 @@ def bulged(V: Floats, height: float) -> Floats:
     far = ((V[:, :2] - middle) ** 2).sum(1)
     out[:, 2] += np.where(lower, height * np.exp(-far / 8.0), 0.0)
     return out
+
+
+def taken_apart(rest: Floats, fit: Surface, known: Ints, bends: np.ndarray) -> Untangled:
+    return untangled(rest, tangled(fit, known, bends), known, bends)
 
 
 @pytest.mark.parametrize("facing", [True, False])
@@ -81,7 +85,7 @@ def test_what_cannot_be_taken_apart_is_redrawn(strength: float) -> None:
     X = smooth.copy()
     X[torn] += strength * np.random.default_rng(0).normal(size=(torn.sum(), 3))
     none, every = np.zeros((0, 2), np.int64), np.ones(len(F), bool)
-    told = untangled(V, Surface(X, F), none, every)
+    told = taken_apart(V, Surface(X, F), none, every)
     assert told.faults.number > 0
     best = redrawn(V, told, none, every)
     assert best.faults == Faults(0, 0, 0) and not len(best.left)
@@ -93,7 +97,7 @@ def test_what_cannot_be_taken_apart_is_redrawn(strength: float) -> None:
     assert redrawn(V, best, none, every) is best
     # What may not be bent stays as it is.
     upper = np.arange(len(F)) >= len(F) // 2
-    stiff = untangled(V, Surface(X, F), none, upper)
+    stiff = taken_apart(V, Surface(X, F), none, upper)
     assert stiff.faults.number > 0 and redrawn(V, stiff, none, upper) is stiff
 
 
@@ -127,14 +131,14 @@ def test_what_crossed_before_or_may_not_bend_stays() -> None:
     X = bulged(V, 1.2)
     fit, every = Surface(X, F), np.ones(len(F), bool)
     pairs = self_intersections(X, F)
-    same = untangled(X, fit, pairs, every)
+    same = taken_apart(X, fit, pairs, every)
     assert same.fit is fit and same.faults == Faults(len(pairs), len(pairs), 0)
     assert not len(same.left)
     none = np.empty((0, 2), np.int64)
     lower = np.arange(len(F)) < len(F) // 2
-    same = untangled(V, fit, none, lower)
+    same = taken_apart(V, fit, none, lower)
     assert same.fit is fit and same.faults == Faults(0, len(pairs), 0) and not len(same.left)
-    apart = untangled(V, fit, none, every)
+    apart = taken_apart(V, fit, none, every)
     assert len(self_intersections(apart.fit.vertices, F)) == 0
     assert np.array_equal(fit.vertices, X)
     assert apart.faults == Faults(0, 0, 0) and not len(apart.left)
@@ -147,7 +151,7 @@ def test_faults_are_those_of_the_fit_that_is_returned() -> None:
     both, faces = np.r_[V, V + far], np.r_[F, F + len(V)]
     fit = Surface(np.r_[bulged(V, 1.2), bulged(V, 12.0) + far], faces)
     none = np.empty((0, 2), np.int64)
-    apart = untangled(both, fit, none, np.ones(len(faces), bool))
+    apart = taken_apart(both, fit, none, np.ones(len(faces), bool))
     assert not np.array_equal(apart.fit.vertices, fit.vertices)
     left = self_intersections(apart.fit.vertices, faces)
     flipped = np.flatnonzero(flipped_faces(both, apart.fit.vertices, faces))
@@ -176,6 +180,6 @@ def test_what_nothing_holds_stays_where_it_is() -> None:
     rest, F = np.asarray(sphere.vertices), np.asarray(sphere.faces, np.int64)
     V = rest + np.array([100.0, 0.0, 0.0]) + np.random.default_rng(0).normal(0, 0.5, rest.shape)
     none, every = np.zeros((0, 2), np.int64), np.ones(len(F), bool)
-    told = untangled(rest, Surface(V, F), none, every)
+    told = taken_apart(rest, Surface(V, F), none, every)
     assert told.faults.number > 0
     assert np.abs(redrawn(rest, told, none, every).fit.vertices - V).max() < 2.0
